@@ -1,0 +1,154 @@
+//! What the hub says of itself: the ordered change log, and the reasons for what it decided.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ConnectionId, ConversationId, DecisionId, EnquiryId, InteractionId, ProfileId, Timestamp};
+
+/// What kind of change. Outside the hub the CloudEvents `type` is `io.throughline.` + this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ChangeKind {
+    #[serde(rename = "profile.created")]
+    ProfileCreated,
+    #[serde(rename = "profile.updated")]
+    ProfileUpdated,
+    #[serde(rename = "profile.merged")]
+    ProfileMerged,
+    #[serde(rename = "profile.unmerged")]
+    ProfileUnmerged,
+    #[serde(rename = "enquiry.opened")]
+    EnquiryOpened,
+    #[serde(rename = "enquiry.updated")]
+    EnquiryUpdated,
+    #[serde(rename = "conversation.started")]
+    ConversationStarted,
+    #[serde(rename = "conversation.moved")]
+    ConversationMoved,
+    #[serde(rename = "interaction.accepted")]
+    InteractionAccepted,
+    #[serde(rename = "interaction.updated")]
+    InteractionUpdated,
+    /// An agent's phone rings: whoever shows that agent a screen should show this customer now.
+    #[serde(rename = "call.ringing")]
+    CallRinging,
+    #[serde(rename = "connection.changed")]
+    ConnectionChanged,
+    #[serde(rename = "delivery.failed")]
+    DeliveryFailed,
+    #[serde(rename = "conflict.raised")]
+    ConflictRaised,
+}
+
+impl ChangeKind {
+    /// As in JSON: `profile.created` and so on.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProfileCreated => "profile.created",
+            Self::ProfileUpdated => "profile.updated",
+            Self::ProfileMerged => "profile.merged",
+            Self::ProfileUnmerged => "profile.unmerged",
+            Self::EnquiryOpened => "enquiry.opened",
+            Self::EnquiryUpdated => "enquiry.updated",
+            Self::ConversationStarted => "conversation.started",
+            Self::ConversationMoved => "conversation.moved",
+            Self::InteractionAccepted => "interaction.accepted",
+            Self::InteractionUpdated => "interaction.updated",
+            Self::CallRinging => "call.ringing",
+            Self::ConnectionChanged => "connection.changed",
+            Self::DeliveryFailed => "delivery.failed",
+            Self::ConflictRaised => "conflict.raised",
+        }
+    }
+}
+
+/// An entry of the ordered change log. Its place in the order is the log's, not its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Change {
+    /// What changed.
+    pub kind: ChangeKind,
+    /// When the hub decided it.
+    pub at: Timestamp,
+    /// The connection whose news caused it, if one did: dispatch does not echo to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caused_by: Option<ConnectionId>,
+    /// Whom it concerns (before any merge).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile_id: Option<ProfileId>,
+    /// Which enquiry it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enquiry_id: Option<EnquiryId>,
+    /// Which conversation it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
+    /// Which interaction it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interaction_id: Option<InteractionId>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_id: Option<DecisionId>,
+    /// Anything small that belongs to it (names of changed fields, the ringing agents).
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub data: Value,
+}
+
+impl Change {
+    /// A change of this kind at this time, concerning nothing yet.
+    #[must_use]
+    pub const fn new(kind: ChangeKind, at: Timestamp) -> Self {
+        Self {
+            kind,
+            at,
+            caused_by: None,
+            profile_id: None,
+            enquiry_id: None,
+            conversation_id: None,
+            interaction_id: None,
+            decision_id: None,
+            data: Value::Null,
+        }
+    }
+}
+
+/// One thing that spoke for or against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Evidence {
+    /// The rule, for instance `C4 thread key` or `exclusive identity`.
+    pub rule: String,
+    /// What it rests on.
+    pub detail: String,
+}
+
+/// Why something was linked, attached, merged, sent or refused. Every automatic decision has one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Decision {
+    /// Its id.
+    pub id: DecisionId,
+    /// What was decided about: `identity`, `continuity`, `merge`, `sync`.
+    pub subject: String,
+    /// What was decided, in one sentence.
+    pub outcome: String,
+    /// All that held, the decisive one first.
+    pub evidence: Vec<Evidence>,
+    /// What else was possible, ranked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<String>,
+    /// The version of the rules.
+    pub rules: String,
+    /// When.
+    pub at: Timestamp,
+    /// Whom it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile_id: Option<ProfileId>,
+    /// Which enquiry it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enquiry_id: Option<EnquiryId>,
+    /// Which interaction it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interaction_id: Option<InteractionId>,
+}

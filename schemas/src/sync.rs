@@ -1,0 +1,88 @@
+//! How a connection's records and ours are kept the same: configuration, links and shadows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ConnectionId, Timestamp};
+
+/// Which way an entity is synchronised.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SyncDirection {
+    /// The silo's records come in; nothing is written.
+    #[default]
+    In,
+    /// Ours go out; the silo's changes are not taken.
+    Out,
+    /// Both.
+    Both,
+}
+
+/// Who wins when both sides changed a field.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum FieldPolicy {
+    /// The later change, the silo's time clamped to the time of receipt.
+    #[default]
+    Newest,
+    /// The silo always wins.
+    Theirs,
+    /// The hub always wins.
+    Ours,
+    /// A person decides: nothing is written until then.
+    Manual,
+}
+
+/// How one entity of a connection is synchronised.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EntitySync {
+    /// Which way.
+    #[serde(default)]
+    pub direction: SyncDirection,
+    /// Whether a record of ours that the silo lacks is created there.
+    #[serde(default)]
+    pub create_remote: bool,
+    /// Seconds between polls; webhooks and listeners need none, a poll catches what they lost.
+    #[serde(default = "default_poll_seconds")]
+    pub poll_seconds: u32,
+    /// Policy for each canonical field; a field not named here goes by `newest`.
+    #[serde(default)]
+    pub fields: BTreeMap<String, FieldPolicy>,
+}
+
+const fn default_poll_seconds() -> u32 {
+    60
+}
+
+/// A canonical record x a connection's record, with its shadow: the last value that the silo itself reported, per field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Link {
+    /// Which connection.
+    pub connection_id: ConnectionId,
+    /// Which of its entities.
+    pub entity: String,
+    /// The silo's id of the record.
+    pub key: String,
+    /// Our record: a profile's or an enquiry's id.
+    pub canonical_id: String,
+    /// The silo's version, the highest seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Field by field what the silo last said it stores, in its own form.
+    pub shadow: BTreeMap<String, Value>,
+    /// Fields not written because the silo refuses their value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub quarantined: BTreeMap<String, String>,
+    /// When the silo's record was last seen or written.
+    pub seen_at: Timestamp,
+    /// Set when the silo deleted the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
+}
