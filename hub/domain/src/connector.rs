@@ -117,6 +117,7 @@ impl std::error::Error for PluginError {}
 
 /// What an admin gives a connection. Nothing is given by default; what is given beyond the manifest's asking is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
     /// Host patterns exactly as the manifest asks for them, `{config.field}` included.

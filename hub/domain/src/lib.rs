@@ -4,3 +4,11 @@
 //! go out as values. The connector port is declared here so that engine and plugin-host need not know each other.
 
 pub mod connector;
+pub mod continuity;
+pub mod extract;
+pub mod identity;
+pub mod profile;
+pub mod sync;
+
+/// The version of the rules, for the `rules` of every decision: changes when a rule does.
+pub const RULES: &str = "2026-11";

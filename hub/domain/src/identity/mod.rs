@@ -1,0 +1,12 @@
+//! Who is this? Identifiers made comparable, and the rules by which they are linked to profiles.
+//!
+//! `normalise` turns what a silo says into a canonical key; `decide` turns what is known of the keys of one new fact into an owner,
+//! links and merges. Neither knows the store: what is known comes in as facts.
+
+pub mod decide;
+mod email;
+pub mod normalise;
+mod phone;
+
+pub use decide::{Candidate, IdentityDecision, IdentityFacts, LinkedTo, Merge, Owner, decide};
+pub use normalise::{IdentityKey, NormaliseError, Normalised, QueryError, normalise, parse_query};

@@ -1,0 +1,181 @@
+//! Two-way synchronisation of one record: the three-way merge against the shadow, and what is left to write.
+//!
+//! The shadow is, field by field, what the silo last said it stores. Comparing with it, and with neither clocks nor authors, is what
+//! tells an echo from a change. Knows no store, no connector and no canonical type: fields are names and JSON values.
+
+pub mod breaker;
+mod normalise;
+pub mod retry;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+pub use normalise::{normalise_value, same_value};
+use serde_json::Value;
+use throughline_schemas::Timestamp;
+use throughline_schemas::sync::{FieldPolicy, SyncDirection};
+pub use version::{VersionOrder, newer};
+
+/// What came in for one record, and what it is compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct IngestRecord<'a> {
+    /// The record as the silo holds it now. A field that is absent was not reported; one that is null is empty.
+    pub theirs: &'a BTreeMap<String, Value>,
+    /// What the silo said before; empty when the record is new to us.
+    pub shadow: &'a BTreeMap<String, Value>,
+    /// What we would send now.
+    pub ours: &'a BTreeMap<String, Value>,
+    /// When our value of a field was last changed.
+    pub ours_changed_at: &'a BTreeMap<String, Timestamp>,
+    /// When the silo says that the record was last changed.
+    pub theirs_changed_at: Option<Timestamp>,
+    /// When we received it.
+    pub received_at: Timestamp,
+    /// Who wins, by field; a field not named here goes by `newest`.
+    pub policies: &'a BTreeMap<String, FieldPolicy>,
+    /// What the silo does to a value when it stores it, by field.
+    pub normalisers: &'a BTreeMap<String, Vec<String>>,
+    /// Which way the entity is synchronised.
+    pub direction: SyncDirection,
+}
+
+/// What became of one field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FieldOutcome {
+    /// The silo did not change it: an echo, or untouched.
+    Untouched,
+    /// Both sides say the same.
+    Agreed,
+    /// The silo's value becomes ours.
+    AcceptTheirs,
+    /// Ours stays, and is written if it differs from what the silo holds.
+    KeepOurs,
+    /// Both changed it and a person decides; nothing is written until then.
+    Conflict {
+        /// What the silo held before.
+        base: Value,
+        /// What it holds now.
+        theirs: Value,
+        /// What we hold.
+        ours: Value,
+    },
+}
+
+/// What became of one field, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldDecision {
+    /// The field.
+    pub field: String,
+    /// What became of it.
+    pub kind: FieldOutcome,
+    /// The silo's value, in its own form: what the shadow becomes, and our value if it is accepted.
+    pub theirs: Value,
+    /// Why, for the decision's evidence.
+    pub why: &'static str,
+}
+
+/// Compares a record that came in with its shadow and with ours, field by field.
+#[must_use]
+pub fn merge(record: &IngestRecord<'_>) -> Vec<FieldDecision> {
+    record.theirs.iter().map(|(field, theirs)| merge_field(record, field, theirs)).collect()
+}
+
+fn merge_field(record: &IngestRecord<'_>, field: &str, theirs: &Value) -> FieldDecision {
+    let normalisers = normalisers_of(record.normalisers, field);
+    let same = |a: &Value, b: &Value| same_value(normalisers, a, b);
+    let base = record.shadow.get(field).unwrap_or(&Value::Null);
+    let ours = record.ours.get(field).unwrap_or(&Value::Null);
+    let (kind, why) = if same(theirs, base) {
+        (FieldOutcome::Untouched, "the silo did not change it")
+    } else if same(theirs, ours) {
+        (FieldOutcome::Agreed, "both sides say the same")
+    } else if record.direction == SyncDirection::Out {
+        (FieldOutcome::KeepOurs, "the silo's changes are not taken")
+    } else if same(ours, base) {
+        (FieldOutcome::AcceptTheirs, "only the silo changed it")
+    } else {
+        both_changed(record, field, base, theirs, ours)
+    };
+    FieldDecision { field: field.to_owned(), kind, theirs: theirs.clone(), why }
+}
+
+fn both_changed(record: &IngestRecord<'_>, field: &str, base: &Value, theirs: &Value, ours: &Value) -> (FieldOutcome, &'static str) {
+    match record.policies.get(field).unwrap_or(&FieldPolicy::Newest) {
+        FieldPolicy::Theirs => (FieldOutcome::AcceptTheirs, "both changed it and the silo always wins"),
+        FieldPolicy::Ours => (FieldOutcome::KeepOurs, "both changed it and the hub always wins"),
+        FieldPolicy::Manual => {
+            let conflict = FieldOutcome::Conflict { base: base.clone(), theirs: theirs.clone(), ours: ours.clone() };
+            (conflict, "both changed it and a person decides")
+        }
+        FieldPolicy::Newest => newest(record, field, theirs, ours),
+    }
+}
+
+/// The silo's clock may be ahead: it cannot have changed anything after we received it. Without a clock, the receipt is all we know.
+fn newest(record: &IngestRecord<'_>, field: &str, theirs: &Value, ours: &Value) -> (FieldOutcome, &'static str) {
+    let theirs_at = record.theirs_changed_at.map_or(record.received_at, |at| at.min(record.received_at));
+    let ours_at = record.ours_changed_at.get(field).copied();
+    match ours_at.map_or(Ordering::Greater, |ours_at| theirs_at.cmp(&ours_at)) {
+        Ordering::Greater => (FieldOutcome::AcceptTheirs, "both changed it, the silo later"),
+        Ordering::Less => (FieldOutcome::KeepOurs, "both changed it, the hub later"),
+        Ordering::Equal => tie(normalisers_of(record.normalisers, field), theirs, ours),
+    }
+}
+
+/// An order of the values themselves, so that whoever compares them, on either side, finds the same winner.
+fn tie(normalisers: &[String], theirs: &Value, ours: &Value) -> (FieldOutcome, &'static str) {
+    let rank = |value: &Value| normalise_value(normalisers, value).to_string();
+    if rank(theirs) > rank(ours) {
+        return (FieldOutcome::AcceptTheirs, "both changed it at the same time, the silo's value is the greater");
+    }
+    (FieldOutcome::KeepOurs, "both changed it at the same time, the hub's value is the greater")
+}
+
+/// What is to be written to a silo's record.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Delta {
+    /// Fields to set.
+    pub set: BTreeMap<String, Value>,
+    /// Fields to empty.
+    pub clear: Vec<String>,
+}
+
+impl Delta {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.clear.is_empty()
+    }
+}
+
+/// Fields where what we want differs from what the silo said it stores. A field absent from `want` is none of ours and stays; one
+/// that is null or empty text is emptied.
+#[must_use]
+pub fn delta(
+    want: &BTreeMap<String, Value>,
+    shadow: &BTreeMap<String, Value>,
+    writable: impl Fn(&str) -> bool,
+    quarantined: &BTreeMap<String, String>,
+    normalisers: &BTreeMap<String, Vec<String>>,
+) -> Delta {
+    let mut delta = Delta::default();
+    for (field, value) in want {
+        let held = shadow.get(field).unwrap_or(&Value::Null);
+        if !writable(field) || quarantined.contains_key(field) || same_value(normalisers_of(normalisers, field), value, held) {
+            continue;
+        }
+        if normalise::is_blank(value) {
+            delta.clear.push(field.clone());
+        } else {
+            delta.set.insert(field.clone(), value.clone());
+        }
+    }
+    delta
+}
+
+fn normalisers_of<'a>(normalisers: &'a BTreeMap<String, Vec<String>>, field: &str) -> &'a [String] {
+    normalisers.get(field).map_or(&[], Vec::as_slice)
+}

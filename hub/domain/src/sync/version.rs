@@ -1,0 +1,40 @@
+//! Which of two versions of a silo's record is the newer: whole numbers as numbers, anything else as text.
+
+use std::cmp::Ordering;
+
+/// How a version relates to the one known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionOrder {
+    /// It is newer, or there is none known.
+    Newer,
+    /// It is the same.
+    Same,
+    /// It is older: news that was overtaken.
+    Older,
+    /// The new one has no version, so nothing can be said: read the record back.
+    Unknown,
+}
+
+/// Compares the version that came in with the one that is known.
+#[must_use]
+pub fn newer(incoming: Option<&str>, known: Option<&str>) -> VersionOrder {
+    let (incoming, known) = match (incoming, known) {
+        (None, _) => return VersionOrder::Unknown,
+        (Some(_), None) => return VersionOrder::Newer,
+        (Some(incoming), Some(known)) => (incoming, known),
+    };
+    let order = match (digits(incoming), digits(known)) {
+        // Longer is greater once leading zeros are gone, however many digits there are.
+        (Some(incoming), Some(known)) => incoming.len().cmp(&known.len()).then_with(|| incoming.cmp(known)),
+        _ => incoming.cmp(known),
+    };
+    match order {
+        Ordering::Greater => VersionOrder::Newer,
+        Ordering::Equal => VersionOrder::Same,
+        Ordering::Less => VersionOrder::Older,
+    }
+}
+
+fn digits(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.trim_start_matches('0'))
+}
