@@ -101,6 +101,8 @@ pub struct IdentityDecision {
     pub outcome: String,
     /// Several profiles were possible and none was chosen.
     pub ambiguous: bool,
+    /// Only an identity that several persons use told who it is: continuity's `sender_shared`.
+    pub shared: bool,
 }
 
 /// Decides whose a new fact is. The same facts in any order give the same decision.
@@ -115,7 +117,16 @@ pub fn decide(facts: &IdentityFacts) -> IdentityDecision {
 
 impl IdentityDecision {
     fn new(owner: Owner, outcome: String) -> Self {
-        Self { owner, link: Vec::new(), merges: Vec::new(), evidence: Vec::new(), alternatives: Vec::new(), outcome, ambiguous: false }
+        Self {
+            owner,
+            link: Vec::new(),
+            merges: Vec::new(),
+            evidence: Vec::new(),
+            alternatives: Vec::new(),
+            outcome,
+            ambiguous: false,
+            shared: false,
+        }
     }
 }
 

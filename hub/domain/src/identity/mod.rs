@@ -7,6 +7,8 @@ pub mod decide;
 mod email;
 pub mod normalise;
 mod phone;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{Candidate, IdentityDecision, IdentityFacts, LinkedTo, Merge, Owner, decide};
 pub use normalise::{IdentityKey, NormaliseError, Normalised, QueryError, normalise, parse_query};

@@ -92,7 +92,7 @@ fn parse(text: &str, digits: &str, region: Option<&str>) -> Result<PhoneNumber, 
     }
     let region = region.map(str::trim).filter(|region| !region.is_empty()).map(region_of).transpose()?;
     if text.starts_with(['+', '\u{ff0b}']) {
-        return international(text);
+        return international(without_mexican_one(digits).as_deref().unwrap_or(text));
     }
     if let Some(region) = region
         && let Ok(number) = PHONE_NUMBER_UTIL.parse(text, Some(region))
@@ -124,7 +124,18 @@ fn international(text: &str) -> Result<PhoneNumber, NormaliseError> {
     Ok(number)
 }
 
-/// New ranges are in use before metadata knows them, so possible is enough, if there are digits enough to tell it from an extension.
+/// Whether people of this region write a 0 before the area code: without it the number is local or internal.
+fn writes_a_zero_first(region: Region) -> bool {
+    let example = PHONE_NUMBER_UTIL.get_example_number(region).ok();
+    example.is_some_and(|number| PHONE_NUMBER_UTIL.format(&number, PhoneNumberFormat::National).trim_start_matches('(').starts_with('0'))
+}
+
+/// Until 2019 mobile numbers in Mexico had a 1 after the country code, which some carriers still send.
+fn without_mexican_one(digits: &str) -> Option<String> {
+    digits.strip_prefix("521").filter(|subscriber| subscriber.len() == 10).map(|subscriber| format!("+52{subscriber}"))
+}
+
+/// New ranges are in use before metadata knows them, so possible is enough, if the digits tell it from an extension or a local number.
 fn national(text: &str, digits: &str, region: Option<Region>) -> Result<PhoneNumber, NormaliseError> {
     if digits.len() < MIN_NATIONAL_DIGITS {
         return Err(NormaliseError::malformed("this is too short for a customer's number and is taken for an internal extension"));
@@ -134,6 +145,10 @@ fn national(text: &str, digits: &str, region: Option<Region>) -> Result<PhoneNum
             "this is a national phone number and the connection has no region; set its region, or have the silo deliver +country numbers",
         ));
     };
+    let country = PHONE_NUMBER_UTIL.get_country_code_for_region(region).map(|code| code.to_string()).unwrap_or_default();
+    if !digits.starts_with('0') && !digits.starts_with(&country) && writes_a_zero_first(region) {
+        return Err(NormaliseError::malformed(format!("this is no known phone number of region {region}; write it with its area code")));
+    }
     let number = PHONE_NUMBER_UTIL
         .parse(text, Some(region))
         .map_err(|error| NormaliseError::malformed(format!("this is no phone number of region {region}: {error}")))?;

@@ -15,11 +15,13 @@ pub(super) fn decide(facts: &IdentityFacts, weighed: &[Weighed]) -> IdentityDeci
     if deciding[0].strength == Strength::Strong && deciding[0].assurance >= Assurance::Proven {
         return Join { facts, weighed, joining: deciding.clone(), linkable: deciding, rule: "proven identities" }.decide();
     }
-    match weigh::roots(deciding.iter().copied()).as_slice() {
+    let decision = match weigh::roots(deciding.iter().copied()).as_slice() {
         [] => first_seen(facts, weighed, deciding[0]),
         [root] => known(weighed, &deciding, *root),
         roots => ambiguous(weighed, roots),
-    }
+    };
+    let shared = decision.ambiguous || deciding[0].strength == Strength::Shared;
+    IdentityDecision { shared, ..decision }
 }
 
 /// The identities of the strongest kind there is, and among them the best assured: the others only suggest. Otherwise who proved
