@@ -5,7 +5,7 @@
 
 use serde::de::DeserializeOwned;
 use throughline_schemas::connector::{
-    CheckReport, ConnectorError, ErrorClass, Found, HttpRequest, HttpResponse, Item, Op, Outcome, OutboundMessage, Page, Written,
+    CheckReport, ConnectorError, ErrorClass, Found, HttpRequest, HttpResponse, Item, Op, OutboundMessage, Outcome, Page, Written,
 };
 
 use crate::{Result, Value, unsupported};

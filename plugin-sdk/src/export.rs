@@ -67,3 +67,25 @@ macro_rules! __assert_interface {
 macro_rules! __export_guest {
     ($connector:ty, $($interface:ident)*) => {};
 }
+
+/// In a guest: the manifest as a custom section, and the ABI's functions for `plugin` and for each interface named.
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_guest {
+    ($connector:ty, $($interface:ident)*) => {
+        #[allow(unsafe_code, reason = "a component's exports and its custom sections exist only as unsafe attributes")]
+        const _: () = {
+            #[used]
+            #[unsafe(link_section = "throughline:manifest")]
+            static SECTION: [u8; MANIFEST.len()] = {
+                let mut bytes = [0; MANIFEST.len()];
+                bytes.copy_from_slice(MANIFEST.as_bytes());
+                bytes
+            };
+            type Exported = $crate::guest::Adapter<$connector>;
+            $crate::guest::plugin::export_interface!(Exported with_types_in $crate::guest::plugin);
+            $($crate::guest::$interface::export_interface!(Exported with_types_in $crate::guest::$interface);)*
+        };
+    };
+}

@@ -13,8 +13,8 @@
 pub use serde_json::{Value, json};
 pub use throughline_schemas as schemas;
 pub use throughline_schemas::connector::{
-    CheckReport, ConnectorError as Error, ErrorClass, Found, HttpRequest, HttpResponse, Item, ItemKind, Op, OpKind, Outcome, OutboundMessage,
-    Page, Written,
+    CheckReport, ConnectorError as Error, ErrorClass, Found, HttpRequest, HttpResponse, Item, ItemKind, Op, OpKind, OutboundMessage,
+    Outcome, Page, Written,
 };
 
 /// What every call returns: a value, or a failure with the class that the hub's retry policy goes by.

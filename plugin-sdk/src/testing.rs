@@ -28,5 +28,6 @@ use throughline_schemas::manifest::Manifest;
 #[must_use]
 pub fn manifest(text: &str) -> Manifest {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut deserializer).unwrap_or_else(|error| panic!("the manifest is wrong at {}: {}", error.path(), error.inner()))
+    serde_path_to_error::deserialize(&mut deserializer)
+        .unwrap_or_else(|error| panic!("the manifest is wrong at {}: {}", error.path(), error.inner()))
 }

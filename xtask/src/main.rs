@@ -1,2 +1,25 @@
-//! Being built.
-fn main() {}
+//! Everything a checkout needs, as one command: `cargo xtask --help`.
+
+mod plugins;
+
+use clap::{Parser, Subcommand};
+
+/// Build, test and run Throughline.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the plugins into target/plugins, finding or installing a compiler for them.
+    Plugins(plugins::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Plugins(arguments) => plugins::run(&arguments),
+    }
+}

@@ -76,7 +76,8 @@ impl RequestBuilder {
     }
     /// A form body, percent-encoded.
     pub fn form(mut self, pairs: &[(&str, &str)]) -> Self {
-        let encoded: Vec<String> = pairs.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
+        let encoded: Vec<String> =
+            pairs.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
         self.request.body = Some(encoded.join("&").into_bytes());
         self.content_type("application/x-www-form-urlencoded")
     }
@@ -142,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_json_body_has_its_content_type_once_and_no_placeholder() {
-        let built = post("https://a.example").header("content-type", "application/vnd.a+json").json(&json!({"a": "{secret:t}"})).build().unwrap();
+        let built =
+            post("https://a.example").header("content-type", "application/vnd.a+json").json(&json!({"a": "{secret:t}"})).build().unwrap();
         assert_eq!(built.headers, [("content-type".to_owned(), "application/vnd.a+json".to_owned())]);
         assert_eq!(built.body.unwrap(), br#"{"a":"\u007bsecret:t}"}"#);
     }

@@ -115,7 +115,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_cut_off_is_ambiguous() {
-        for answer in ["", "HTTP/1.1 200 OK\r\nA:", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab"] {
+        for answer in [
+            "",
+            "HTTP/1.1 200 OK\r\nA:",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab",
+        ] {
             assert_eq!(parse(answer.as_bytes(), false).unwrap_err().class, ErrorClass::Ambiguous, "{answer}");
         }
     }

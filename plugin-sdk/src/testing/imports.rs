@@ -186,7 +186,8 @@ impl WebSocket {
     pub(crate) fn open(request: &str) -> Result<Self> {
         let host = current();
         not_cancelled(&host)?;
-        let request = serde_json::from_str(request).map_err(|error| Error::new(ErrorClass::Bug, format!("the request is not JSON: {error}")))?;
+        let request =
+            serde_json::from_str(request).map_err(|error| Error::new(ErrorClass::Bug, format!("the request is not JSON: {error}")))?;
         let handler = host.websocket.borrow_mut().take();
         let Some(mut handler) = handler else { return Err(denied("a WebSocket")) };
         let answer = handler(&request);
