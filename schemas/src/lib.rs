@@ -12,6 +12,7 @@ pub mod identity;
 pub mod interaction;
 pub mod manifest;
 pub mod profile;
+pub mod replay;
 pub mod sync;
 pub mod time;
 

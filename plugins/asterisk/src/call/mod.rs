@@ -1,0 +1,310 @@
+//! The call assembler: manager events in, snapshots of calls out.
+//!
+//! Pure: no clock, no socket, no configuration of its own. Time comes from the events or with them. Calls are grouped by linked id, which
+//! may change, and by everything else that shows two legs to be one conversation; the rules are in BEHAVIOR.md. Every change is idempotent,
+//! so that repeated events do no harm.
+
+mod dialogue;
+mod fact;
+mod lifecycle;
+mod linking;
+mod model;
+mod outcome;
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
+
+use throughline_plugin_sdk::schemas::interaction::CallPhase;
+use throughline_plugin_sdk::schemas::{InteractionFact, Timestamp};
+
+use crate::ami::Message;
+pub use model::{Call, Policy, Role};
+use model::{Leg, Variable};
+
+/// Ended calls kept for what is told of them late (a mailbox count, a webhook).
+const ENDED_KEPT: usize = 256;
+/// Unique ids of calls no longer kept, so that stragglers do not bring them back.
+const FORGOTTEN_KEPT: usize = 8192;
+/// Recent events by digest, to tell a repetition.
+const RECENT_KEPT: usize = 512;
+
+/// What is to be said of a call now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// The first unique id seen of the call.
+    pub call: String,
+    /// Grows with every snapshot of the call.
+    pub version: i64,
+    /// When it became so.
+    pub at: Timestamp,
+    /// What is known.
+    pub fact: InteractionFact,
+}
+
+/// Puts calls together.
+pub struct Assembler<P> {
+    policy: P,
+    calls: BTreeMap<String, Call>,
+    /// Unique id of a leg to its call.
+    by_leg: HashMap<String, String>,
+    /// Linked id to the call that was first seen under it.
+    by_linked: HashMap<String, String>,
+    /// Bridge to the legs in it.
+    bridges: HashMap<String, BTreeSet<String>>,
+    ended: VecDeque<String>,
+    forgotten: HashSet<String>,
+    forgotten_order: VecDeque<String>,
+    recent: HashSet<u64>,
+    recent_order: VecDeque<u64>,
+    dirty: BTreeSet<String>,
+    out: Vec<Snapshot>,
+    now: Timestamp,
+}
+
+impl<P: Policy> Assembler<P> {
+    /// An assembler that knows of no call.
+    pub fn new(policy: P) -> Self {
+        Self {
+            policy,
+            calls: BTreeMap::new(),
+            by_leg: HashMap::new(),
+            by_linked: HashMap::new(),
+            bridges: HashMap::new(),
+            ended: VecDeque::new(),
+            forgotten: HashSet::new(),
+            forgotten_order: VecDeque::new(),
+            recent: HashSet::new(),
+            recent_order: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            out: Vec::new(),
+            now: Timestamp::default(),
+        }
+    }
+
+    /// Takes up calls that an earlier run had open.
+    pub fn restore(&mut self, calls: Vec<Call>) {
+        for call in calls {
+            for leg in &call.legs {
+                self.by_leg.insert(leg.id.clone(), call.id.clone());
+                self.by_linked.entry(leg.linked_id.clone()).or_insert_with(|| call.id.clone());
+                if let Some(bridge) = &leg.bridge {
+                    self.bridges.entry(bridge.clone()).or_default().insert(leg.id.clone());
+                }
+            }
+            self.calls.insert(call.id.clone(), call);
+        }
+    }
+
+    /// Takes one event. `arrived` stands in for the PBX's own time where the event carries none.
+    pub fn apply(&mut self, event: &Message, arrived: Timestamp) {
+        if event.event().is_none() || self.is_repetition(event) {
+            return;
+        }
+        self.now = event.at_ms().map_or(arrived, Timestamp::from_millis);
+        self.dispatch(event);
+    }
+
+    /// What changed since the last call, with every stage a call went through.
+    pub fn take(&mut self) -> Vec<Snapshot> {
+        for id in std::mem::take(&mut self.dirty) {
+            self.tell_if_changed(&id);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// A call that is still known, open or ended a while ago.
+    #[must_use]
+    pub fn call(&self, id: &str) -> Option<&Call> {
+        self.calls.get(id)
+    }
+
+    /// The calls that have not ended.
+    pub fn open(&self) -> impl Iterator<Item = &Call> {
+        self.calls.values().filter(|call| call.ended_at.is_none())
+    }
+
+    /// Closes the calls none of whose legs is among `alive`: the PBX restarted, or they ended while we were not connected.
+    pub fn close_lost(&mut self, alive: &HashSet<String>, at: Timestamp) {
+        self.now = at;
+        let lost: Vec<String> = self
+            .open()
+            .filter(|call| !call.legs.iter().any(|leg| !leg.gone && alive.contains(&leg.id)))
+            .map(|call| call.id.clone())
+            .collect();
+        for id in lost {
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.lost = true;
+                for leg in &mut call.legs {
+                    leg.gone = true;
+                }
+            }
+            self.end(&id);
+        }
+    }
+
+    /// Context that came by another way than AMI, for the call that has this leg.
+    pub fn add_variables(&mut self, leg: &str, variables: &BTreeMap<String, String>) {
+        let Some(id) = self.by_leg.get(leg).cloned() else { return };
+        if let Some(call) = self.calls.get_mut(&id) {
+            for (name, value) in variables {
+                call.variables.insert(name.clone(), Variable { value: value.clone(), told: true });
+            }
+            self.dirty.insert(id);
+        }
+    }
+
+    /// An exact repetition of a recent event. Without a time in the event two keys pressed alike look alike, so nothing is dropped then.
+    fn is_repetition(&mut self, event: &Message) -> bool {
+        if event.at_ms().is_none() {
+            return false;
+        }
+        let mut hasher = DefaultHasher::new();
+        event.hash(&mut hasher);
+        let digest = hasher.finish();
+        if !self.recent.insert(digest) {
+            return true;
+        }
+        self.recent_order.push_back(digest);
+        if self.recent_order.len() > RECENT_KEPT
+            && let Some(oldest) = self.recent_order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+        false
+    }
+
+    fn dispatch(&mut self, event: &Message) {
+        match event.event().unwrap_or_default() {
+            "Newchannel" => self.on_new_channel(event),
+            "Newstate" => self.on_new_state(event),
+            "NewCallerid" | "NewConnectedLine" => self.on_numbers(event),
+            "DialBegin" => self.on_dial_begin(event),
+            "DialState" => self.on_dial_state(event),
+            "DialEnd" => self.on_dial_end(event),
+            "HangupRequest" => self.on_hangup_request(event),
+            "SoftHangupRequest" => self.on_soft_hangup_request(event),
+            "Hangup" => self.on_hangup(event),
+            "Shutdown" => self.close_lost(&HashSet::new(), self.now),
+            "LocalBridge" => self.on_local_bridge(event),
+            "BridgeEnter" | "ConfbridgeJoin" => self.on_bridge_enter(event),
+            "BridgeLeave" | "ConfbridgeLeave" => self.on_bridge_leave(event),
+            "BlindTransfer" => self.on_blind_transfer(event),
+            "AttendedTransfer" => self.on_attended_transfer(event),
+            "Pickup" => self.on_pickup(event),
+            "ParkedCall" | "UnParkedCall" => self.on_parking(event),
+            "QueueCallerJoin" => self.on_queue_join(event),
+            "QueueCallerLeave" | "QueueCallerAbandon" => self.on_queue_leave(event),
+            "AgentConnect" => self.on_agent_connect(event),
+            "AgentComplete" => self.on_agent_complete(event),
+            "DTMFEnd" => self.on_digit(event),
+            "Hold" => self.on_hold(event),
+            "Unhold" => self.on_unhold(event),
+            "Newexten" => self.on_dial_plan_step(event),
+            "VarSet" => self.on_variable(event),
+            "UserEvent" => self.on_user_event(event),
+            "MessageWaiting" => self.on_message_waiting(event),
+            "OriginateResponse" => self.on_originate_response(event),
+            _ => {}
+        }
+    }
+
+    /// The call of an event's channel, after what every event repeats about it was taken note of. `prefix` is that of the headers
+    /// (`Dest`, `Transferee`…).
+    fn touch(&mut self, event: &Message, prefix: &str) -> Option<(String, String)> {
+        let leg_id = event.get(&format!("{prefix}Uniqueid"))?.to_owned();
+        let linked = event.get(&format!("{prefix}Linkedid")).map(str::to_owned);
+        let call_id = match self.by_leg.get(&leg_id) {
+            Some(call_id) => call_id.clone(),
+            None => self.join_late(event, prefix, &leg_id, linked.as_deref())?,
+        };
+        let call_id = self.follow_linked_id(&call_id, &leg_id, linked.as_deref());
+        self.note_repeated_variables(event, prefix, &call_id, &leg_id);
+        self.dirty.insert(call_id.clone());
+        Some((call_id, leg_id))
+    }
+
+    /// A leg that was there before us: its beginning was missed.
+    fn join_late(&mut self, event: &Message, prefix: &str, leg_id: &str, linked: Option<&str>) -> Option<String> {
+        let name = event.get(&format!("{prefix}Channel"))?;
+        let is_its_end = event.event() == Some("Hangup");
+        if is_its_end || self.forgotten.contains(leg_id) {
+            return None;
+        }
+        let call_id = self.place(leg_id, name, linked.unwrap_or(leg_id));
+        self.guess_beginning(&call_id, leg_id, event, prefix);
+        Some(call_id)
+    }
+
+    fn leg(&self, id: &str) -> Option<&Leg> {
+        self.calls.get(self.by_leg.get(id)?)?.leg(id)
+    }
+
+    fn leg_mut(&mut self, id: &str) -> Option<&mut Leg> {
+        self.calls.get_mut(self.by_leg.get(id)?)?.leg_mut(id)
+    }
+
+    /// Says a stage a call has come to, if it is a new one.
+    fn tell_stage(&mut self, id: &str) {
+        let Some(call) = self.calls.get(id) else { return };
+        if call.announced && call.stage.as_ref() != Some(&call.now_stage()) {
+            self.tell_if_changed(id);
+        }
+    }
+
+    fn tell_if_changed(&mut self, id: &str) {
+        let at = self.now;
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if !call.announced {
+            return;
+        }
+        let fact = call.fact();
+        if call.told.as_ref() == Some(&fact) {
+            return;
+        }
+        call.version = at.as_millis().max(call.version + 1);
+        call.stage = Some(call.now_stage());
+        call.told = Some(fact.clone());
+        self.out.push(Snapshot { call: call.id.clone(), version: call.version, at, fact });
+    }
+
+    /// The last leg is gone.
+    fn end(&mut self, id: &str) {
+        let at = self.now;
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if call.ended_at.is_some() {
+            return;
+        }
+        call.leave_queue(at);
+        call.ended_at = Some(at);
+        call.talking.clear();
+        call.announced = call.announced || call.is_worth_telling();
+        debug_assert_eq!(call.now_phase(), CallPhase::Ended);
+        self.by_linked.retain(|_, call_id| call_id != id);
+        self.tell_if_changed(id);
+        self.ended.push_back(id.to_owned());
+        if self.ended.len() > ENDED_KEPT
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.forget(&oldest);
+        }
+    }
+
+    fn forget(&mut self, id: &str) {
+        let Some(call) = self.calls.remove(id) else { return };
+        for leg in call.legs {
+            self.by_leg.remove(&leg.id);
+            if self.forgotten.insert(leg.id.clone()) {
+                self.forgotten_order.push_back(leg.id);
+            }
+        }
+        while self.forgotten_order.len() > FORGOTTEN_KEPT {
+            if let Some(oldest) = self.forgotten_order.pop_front() {
+                self.forgotten.remove(&oldest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
