@@ -157,8 +157,19 @@ pub enum StoreError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A key outside the space of tables: a fault of the program, nothing was applied.
+    ReservedKey(Key),
     /// What is on disk is not what was written.
     Corrupt(String),
+    /// A newer version of the program wrote the store; this one would not understand it.
+    Newer {
+        /// The format found.
+        found: u32,
+        /// The newest format this program knows.
+        known: u32,
+    },
+    /// The file system refused something; nothing was applied.
+    Io(String),
     /// Another process has the store open.
     Locked(String),
     /// The store is shut down.
@@ -174,6 +185,11 @@ impl fmt::Display for StoreError {
                 write!(f, "disk full: {available} bytes are left and {reserve} must stay free; free some space, nothing acknowledged is lost")
             }
             Self::TooLarge { what, size, limit } => write!(f, "{what} of {size} bytes is over the limit of {limit}"),
+            Self::ReservedKey(key) => write!(f, "a key of {} bytes, first {:?}, is outside the space of tables", key.len(), key.first()),
+            Self::Newer { found, known } => {
+                write!(f, "the store has format {found} and this program knows up to {known}; run the newer program")
+            }
+            Self::Io(detail) => write!(f, "the file system refused: {detail}"),
             Self::Corrupt(detail) => write!(f, "the store is damaged: {detail}; restore the last backup"),
             Self::Locked(path) => write!(f, "another process has the store at {path} open"),
             Self::Closed => f.write_str("the store is shut down"),

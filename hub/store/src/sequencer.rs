@@ -1,0 +1,235 @@
+//! The one writer. It drains the queue into one engine batch, makes it durable, publishes the durable head and only then answers.
+//!
+//! One thread gives a gap-free order, serial preconditions and one disk write for many commits. Nothing it does is visible as
+//! acknowledged, or to readers of the log, before [`KvEngine::sync`] has returned. If applying or synchronising fails, nobody knows what
+//! is on the disk: everybody in the batch hears `Unknown` and no more commits are taken until the store is opened again.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+
+use crate::engine::sled_engine::panic_text;
+use crate::engine::{KvEngine, WriteBatch};
+use crate::mark::Mark;
+use crate::oneshot::Answer;
+use crate::options::{Clock, FreeSpace};
+use crate::plan::{Plan, Trimmed};
+use crate::port::{Commit, Committed, Sequence, StoreError};
+use crate::queue::{Bounds, Queue};
+use crate::snapshot::{Snapshot, Tap};
+use crate::status::{Status, count};
+use crate::watch::Head;
+
+/// What one engine batch carries at most.
+pub(crate) const BATCH: Bounds = Bounds { items: 512, bytes: 1024 * 1024 };
+
+/// Everything the sequencer can be asked.
+pub(crate) enum Request {
+    Commit(Commit, Answer<Committed>),
+    Trim(Sequence, Answer<Trimmed>),
+    Snapshot(Answer<Snapshot>),
+}
+
+impl Request {
+    pub(crate) fn refuse(self, error: StoreError) {
+        match self {
+            Self::Commit(_, answer) => answer.send(Err(error)),
+            Self::Trim(_, answer) => answer.send(Err(error)),
+            Self::Snapshot(answer) => answer.send(Err(error)),
+        }
+    }
+}
+
+/// A decided request that waits for the disk.
+enum Decided {
+    Commit(Answer<Committed>, Result<Committed, StoreError>),
+    Trim(Answer<Trimmed>, Result<Trimmed, StoreError>),
+}
+
+impl Decided {
+    fn answer(self) {
+        match self {
+            Self::Commit(answer, result) => answer.send(result),
+            Self::Trim(answer, result) => answer.send(result),
+        }
+    }
+
+    fn refuse(self, error: StoreError) {
+        match self {
+            Self::Commit(answer, _) => answer.send(Err(error)),
+            Self::Trim(answer, _) => answer.send(Err(error)),
+        }
+    }
+}
+
+/// The least that must stay free, and how to find out.
+pub(crate) struct Reserve {
+    pub(crate) free_space: FreeSpace,
+    pub(crate) bytes: u64,
+}
+
+impl Reserve {
+    fn check(&self) -> Result<(), StoreError> {
+        let available = (self.free_space)().map_err(|error| StoreError::Io(format!("cannot tell the free space: {error}")))?;
+        if available < self.bytes { Err(StoreError::Full { available, reserve: self.bytes }) } else { Ok(()) }
+    }
+}
+
+/// The side file, and how often it is synchronised.
+pub(crate) struct Marking {
+    pub(crate) mark: Mark,
+    pub(crate) every: u64,
+}
+
+impl Marking {
+    fn note(&mut self, durable: Sequence) -> Result<(), StoreError> {
+        self.mark.note(durable)?;
+        if durable.saturating_sub(self.mark.settled()) >= self.every {
+            self.mark.settle(durable)?;
+        }
+        Ok(())
+    }
+}
+
+/// Owned by the sequencer's thread.
+pub(crate) struct Sequencer {
+    pub(crate) engine: Arc<dyn KvEngine>,
+    pub(crate) queue: Arc<Queue<Request>>,
+    pub(crate) head: Arc<Head>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) now_ms: Clock,
+    pub(crate) reserve: Option<Reserve>,
+    pub(crate) marking: Option<Marking>,
+    /// Held as long as the engine is open; released by being dropped after it.
+    pub(crate) lock: Option<File>,
+    pub(crate) taps: Vec<Weak<Tap>>,
+}
+
+impl Sequencer {
+    /// Works until the queue is closed and empty, then lets go of everything.
+    pub(crate) fn run(mut self) -> Result<(), StoreError> {
+        while let Some(requests) = self.queue.take(BATCH) {
+            let step = catch_unwind(AssertUnwindSafe(|| self.step(requests)));
+            // Whoever was not answered yet hears `Unknown`, because his answer was dropped.
+            if let Err(panic) = step {
+                self.status.fail(&format!("the sequencer panicked: {}", panic_text(panic.as_ref())));
+            }
+        }
+        let result = self.settle();
+        self.engine.close();
+        self.head.close();
+        drop(self.lock.take());
+        result
+    }
+
+    fn step(&mut self, requests: Vec<Request>) {
+        let mut group = Vec::with_capacity(requests.len());
+        for request in requests {
+            match request {
+                Request::Snapshot(answer) => {
+                    self.group(std::mem::take(&mut group));
+                    answer.send(self.snapshot());
+                }
+                other => group.push(other),
+            }
+        }
+        self.group(group);
+    }
+
+    /// Decides, applies and answers what forms one engine batch.
+    fn group(&mut self, requests: Vec<Request>) {
+        if requests.is_empty() {
+            return;
+        }
+        if let Err(error) = self.accepts() {
+            requests.into_iter().for_each(|request| request.refuse(error.clone()));
+            return;
+        }
+        let (decided, batch, head) = self.decide(requests);
+        match self.make_durable(batch, head) {
+            Ok(()) => {
+                self.tally(&decided);
+                decided.into_iter().for_each(Decided::answer);
+            }
+            Err(error) => {
+                self.status.fail(&error.to_string());
+                decided.into_iter().for_each(|decided| decided.refuse(StoreError::Unknown(error.to_string())));
+            }
+        }
+    }
+
+    fn accepts(&self) -> Result<(), StoreError> {
+        if self.status.has_failed() {
+            return Err(StoreError::Closed);
+        }
+        self.reserve.as_ref().map_or(Ok(()), Reserve::check)
+    }
+
+    fn decide(&self, requests: Vec<Request>) -> (Vec<Decided>, WriteBatch, Sequence) {
+        let mut plan = Plan::new(self.engine.as_ref(), self.head.get(), (self.now_ms)());
+        // Housekeeping must not keep anybody from committing: what cannot be read now is said to whoever needs it.
+        let _ = plan.forget_expired();
+        let decided = requests
+            .into_iter()
+            .map(|request| match request {
+                Request::Commit(commit, answer) => Decided::Commit(answer, plan.commit(commit)),
+                Request::Trim(before, answer) => Decided::Trim(answer, plan.trim(before)),
+                Request::Snapshot(_) => unreachable!("snapshots are taken between groups"),
+            })
+            .collect();
+        let (batch, head) = plan.finish();
+        (decided, batch, head)
+    }
+
+    /// Applies the batch, waits for the disk, publishes the head. In this order and no other.
+    fn make_durable(&mut self, batch: WriteBatch, head: Sequence) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let bytes = batch.bytes() as u64;
+        self.taps.retain(|tap| tap.upgrade().map(|tap| tap.save(self.engine.as_ref(), &batch)).is_some());
+        self.engine.apply(batch)?;
+        self.engine.sync()?;
+        if let Some(marking) = &mut self.marking {
+            // The batch is durable whatever becomes of the mark; but a disk that refuses this is not to be trusted with more.
+            if let Err(error) = marking.note(head) {
+                self.status.fail(&error.to_string());
+            }
+        }
+        self.head.publish(head);
+        count(&self.status.counters.batches, 1);
+        count(&self.status.counters.bytes, bytes);
+        Ok(())
+    }
+
+    fn tally(&self, decided: &[Decided]) {
+        let counters = &self.status.counters;
+        for decided in decided {
+            match decided {
+                Decided::Commit(_, Ok(Committed::Applied(_))) => count(&counters.commits, 1),
+                Decided::Commit(_, Ok(Committed::Conflict { .. })) => count(&counters.conflicts, 1),
+                Decided::Commit(_, Ok(Committed::Duplicate(_))) => count(&counters.duplicates, 1),
+                Decided::Commit(_, Err(_)) | Decided::Trim(..) => {}
+            }
+        }
+    }
+
+    /// Between two batches everything visible is durable: the moment to begin a snapshot.
+    fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        if self.status.has_failed() {
+            return Err(StoreError::Closed);
+        }
+        let tap = Arc::new(Tap::new());
+        self.taps.push(Arc::downgrade(&tap));
+        Ok(Snapshot::new(Arc::clone(&self.engine), tap, self.head.get()))
+    }
+
+    /// Writes the final mark.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        if let Some(failure) = self.status.failure() {
+            return Err(StoreError::Unknown(failure));
+        }
+        self.engine.sync()?;
+        self.marking.as_mut().map_or(Ok(()), |marking| marking.mark.settle(self.head.get()))
+    }
+}

@@ -1,0 +1,13 @@
+//! What the store promises, tested from outside through its port. One binary, so that it links once.
+//!
+//! `conformance` and `model` run on every engine through [`support::Bench`]; a new engine is one more line in `on_every_engine!`.
+
+
+mod conformance;
+
+
+
+
+
+
+mod support;
