@@ -1,0 +1,3 @@
+//! Real systems on loopback, each started from a folder of its own on free ports.
+
+pub mod email;
