@@ -83,3 +83,51 @@ fn is_any_of(word: &str, known: &[&str]) -> bool {
 fn is_shouted(word: &str) -> bool {
     word.chars().count() > 2 && word.chars().any(char::is_uppercase) && !word.chars().any(char::is_lowercase)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_split_only_where_it_reads_one_way() {
+        let table = [
+            ("Ada Lovelace", "Ada", "Lovelace"),
+            ("  Ada   King Lovelace ", "Ada King", "Lovelace"),
+            ("Lovelace, Ada", "Ada", "Lovelace"),
+            ("King Lovelace, Ada Augusta", "Ada Augusta", "King Lovelace"),
+            ("LOVELACE Ada", "Ada", "LOVELACE"),
+            ("Dr. Ada Lovelace", "Ada", "Lovelace"),
+            ("Ludwig van Beethoven", "Ludwig", "van Beethoven"),
+            ("Juan de la Cruz Ortega", "Juan", "de la Cruz Ortega"),
+            ("'Ada Lovelace'", "Ada", "Lovelace"),
+            ("Ada", "Ada", ""),
+            ("LOVELACE ADA", "", ""),
+            ("Acme Ltd.", "", ""),
+            ("Acme Support", "", ""),
+            ("Ada via Shop", "", ""),
+            ("Ada Lovelace (Acme)", "", ""),
+            ("ada@example.com", "", ""),
+            ("+44 7700 900123", "", ""),
+            ("Lovelace, Ada, Dr", "", ""),
+            ("Maria Garcia Lopez Ruiz", "", ""),
+            ("Dr.", "", ""),
+            ("Ludwig van", "", ""),
+            ("山田太郎", "", ""),
+            ("", "", ""),
+        ];
+        for (display, given, family) in table {
+            let (got_given, got_family) = split_name(display);
+            assert_eq!((got_given.as_deref().unwrap_or(""), got_family.as_deref().unwrap_or("")), (given, family), "{display:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_taken(text in proptest::prelude::any::<String>()) {
+            let (given, family) = split_name(&text);
+            for part in [given, family].into_iter().flatten() {
+                proptest::prop_assert!(!part.trim().is_empty());
+            }
+        }
+    }
+}

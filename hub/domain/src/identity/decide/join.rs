@@ -50,6 +50,9 @@ impl Join<'_> {
         let mut decision = IdentityDecision::new(Owner::New(fresh), format!("nobody known has these identities: it is the new {fresh}'s"));
         decision.link = self.links(&[], LinkMethod::Origin);
         decision.evidence = self.linkable.iter().map(|identity| evidence("unknown identity", identity.key.to_string())).collect();
+        if decision.evidence.is_empty() {
+            decision.evidence.push(evidence("no identity", "the record carries none that can be compared"));
+        }
         decision.alternatives = alternatives(self.weighed, &[]);
         decision
     }
