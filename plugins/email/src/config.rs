@@ -170,7 +170,7 @@ pub fn split_address(address: &str) -> Option<(&str, &str)> {
 /// Whether this can stand as an address between angle brackets: two parts, no white space, brackets or control characters.
 pub fn is_address(text: &str) -> bool {
     let forbidden = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | '(' | ')' | ',' | ';' | ':' | '\\' | '"');
-    text.len() <= 320 && split_address(text).is_some() && !text.contains(forbidden)
+    text.len() <= 320 && split_address(text).is_some_and(|(local, _)| !local.contains('@')) && !text.contains(forbidden)
 }
 
 #[cfg(test)]

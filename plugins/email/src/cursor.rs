@@ -26,10 +26,15 @@ impl Cursor {
         let start = Self { uidvalidity: opened.uidvalidity, uid: 0, modseq: opened.modseq };
         let Some(saved) = saved.filter(|saved| !saved.is_null()) else { return Ok(start) };
         let cursor: Self = serde_json::from_value(saved).map_err(|error| {
-            errors::config("cursor", format!("the saved position in the mailbox cannot be read ({error}); reset it to read from the beginning"))
+            errors::config(
+                "cursor",
+                format!("the saved position in the mailbox cannot be read ({error}); reset it to read from the beginning"),
+            )
         })?;
         if cursor.uidvalidity != opened.uidvalidity {
-            log::warn("the server numbered the mailbox anew (UIDVALIDITY changed); reading it from the beginning, known mails are recognised");
+            log::warn(
+                "the server numbered the mailbox anew (UIDVALIDITY changed); reading it from the beginning, known mails are recognised",
+            );
             return Ok(start);
         }
         Ok(Self { modseq: opened.modseq, ..cursor })
@@ -63,7 +68,14 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error_and_not_a_fresh_start() {
-        for saved in [json!("x"), json!({}), json!([]), json!({"uidvalidity": 7}), json!({"uidvalidity": -1, "uid": 5}), json!({"uidvalidity": 7, "uid": 5, "offset": 1})] {
+        for saved in [
+            json!("x"),
+            json!({}),
+            json!([]),
+            json!({"uidvalidity": 7}),
+            json!({"uidvalidity": -1, "uid": 5}),
+            json!({"uidvalidity": 7, "uid": 5, "offset": 1}),
+        ] {
             let error = Cursor::resume(Some(saved.clone()), OPENED).unwrap_err();
             assert_eq!((error.class, error.field.as_deref()), (ErrorClass::Config, Some("cursor")), "{saved}");
         }

@@ -4,8 +4,8 @@
 //! `sending` put them together. The protocol and mail parts do no input or output of their own and know no hub; nothing here
 //! knows customers, enquiries or what is done with a mail. See `BEHAVIOR.md` for the traps of real servers.
 
-pub mod config;
 mod checking;
+pub mod config;
 mod cursor;
 mod errors;
 mod imap;

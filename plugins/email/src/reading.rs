@@ -182,9 +182,14 @@ mod tests {
 
     #[test]
     fn a_page_ends_with_the_mail_that_fills_it() {
-        for (sizes, most, bytes, expected) in
-            [(vec![], 5, 10, 0), (vec![1, 1, 1], 2, 10, 2), (vec![1, 1, 1], 5, 10, 3), (vec![100, 1], 5, 10, 1), (vec![4, 4, 4, 4], 5, 10, 3), (vec![10, 1], 5, 10, 1)]
-        {
+        for (sizes, most, bytes, expected) in [
+            (vec![], 5, 10, 0),
+            (vec![1, 1, 1], 2, 10, 2),
+            (vec![1, 1, 1], 5, 10, 3),
+            (vec![100, 1], 5, 10, 1),
+            (vec![4, 4, 4, 4], 5, 10, 3),
+            (vec![10, 1], 5, 10, 1),
+        ] {
             let listed: Vec<Listed> = sizes.iter().map(|size| Listed { uid: 1, size: *size, internal_date_ms: None }).collect();
             assert_eq!(fitting(&listed, most, bytes), expected, "{sizes:?}");
         }

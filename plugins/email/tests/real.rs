@@ -51,7 +51,10 @@ fn network() -> Guard {
 }
 
 fn mail(number: usize) -> Vec<u8> {
-    format!("From: Ada <ada@other.test>\r\nTo: {AGENT}\r\nSubject: Mail {number}\r\nMessage-ID: <{number}@other.test>\r\n\r\nHello {number}\r\n").into_bytes()
+    format!(
+        "From: Ada <ada@other.test>\r\nTo: {AGENT}\r\nSubject: Mail {number}\r\nMessage-ID: <{number}@other.test>\r\n\r\nHello {number}\r\n"
+    )
+    .into_bytes()
 }
 
 fn fact(item: &Item) -> InteractionFact {
@@ -156,7 +159,9 @@ impl Listening {
     }
 
     fn await_idle(&self, times: usize) {
-        eventually("the listener to go to sleep", || (self.watch.idles.load(Ordering::SeqCst) >= times || self.thread.is_finished()).then_some(()));
+        eventually("the listener to go to sleep", || {
+            (self.watch.idles.load(Ordering::SeqCst) >= times || self.thread.is_finished()).then_some(())
+        });
     }
 
     fn stop(self) -> Heard {
@@ -324,11 +329,14 @@ fn ten_thousand_mails_are_read_once_each_whatever_the_page() {
 
     let twice = [(); 2].map(|()| Email::read(config.clone(), "messages", None, 3).unwrap());
     assert_eq!(twice[0], twice[1]);
-    let one_by_one: Vec<Item> = (0..3).scan(None, |cursor, _| {
-        let page = Email::read(config.clone(), "messages", cursor.take(), 1).unwrap();
-        *cursor = page.next;
-        Some(page.items)
-    }).flatten().collect();
+    let one_by_one: Vec<Item> = (0..3)
+        .scan(None, |cursor, _| {
+            let page = Email::read(config.clone(), "messages", cursor.take(), 1).unwrap();
+            *cursor = page.next;
+            Some(page.items)
+        })
+        .flatten()
+        .collect();
     assert_eq!(one_by_one, twice[0].items);
 
     running.server.put("many@mail.test", [mail(10_000)]).unwrap();
@@ -393,7 +401,12 @@ fn a_message_arrives_once_however_often_it_is_tried() {
     assert_eq!(running.server.mails(AGENT, Some("Sent")).unwrap().len(), 1);
 
     let text = String::from_utf8_lossy(&mails[0]).replace("\r\n", "\n");
-    for line in ["Auto-Submitted: auto-replied", "In-Reply-To: <q@other.test>", "References: <p@other.test> <q@other.test>", "agent+tl.abc234@mail.test"] {
+    for line in [
+        "Auto-Submitted: auto-replied",
+        "In-Reply-To: <q@other.test>",
+        "References: <p@other.test> <q@other.test>",
+        "agent+tl.abc234@mail.test",
+    ] {
         assert!(text.contains(line), "{line} is missing in {text}");
     }
     let (items, _) = read_all(&running.config(CUSTOMER), None, 10);
@@ -409,7 +422,8 @@ fn what_the_server_refuses_is_told_with_its_place() {
     let running = start();
     let _host = network();
     for to in ["nobody@mail.test", "Jürgen@mail.test\r\nRCPT TO:<x@mail.test>", "not an address"] {
-        let error = Email::send(running.config(AGENT), OutboundMessage { to: vec![CUSTOMER.into(), to.into()], ..outbound() }, "key-2").unwrap_err();
+        let error = Email::send(running.config(AGENT), OutboundMessage { to: vec![CUSTOMER.into(), to.into()], ..outbound() }, "key-2")
+            .unwrap_err();
         assert_eq!((error.class, error.field.as_deref()), (ErrorClass::InvalidRecord, Some("/to")), "{error}");
     }
     assert!(running.server.mails(CUSTOMER, None).unwrap().is_empty(), "all or nobody");

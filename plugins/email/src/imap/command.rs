@@ -61,7 +61,8 @@ pub(crate) fn uid_set(uids: &[u32]) -> String {
             _ => runs.push((uid, uid)),
         }
     }
-    let texts: Vec<String> = runs.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}:{last}") }).collect();
+    let texts: Vec<String> =
+        runs.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}:{last}") }).collect();
     texts.join(",")
 }
 
@@ -87,7 +88,9 @@ mod tests {
 
     #[test]
     fn sets_of_uids() {
-        for (uids, set) in [(vec![], ""), (vec![5], "5"), (vec![1, 2, 3, 7], "1:3,7"), (vec![u32::MAX - 1, u32::MAX], "4294967294:4294967295")] {
+        for (uids, set) in
+            [(vec![], ""), (vec![5], "5"), (vec![1, 2, 3, 7], "1:3,7"), (vec![u32::MAX - 1, u32::MAX], "4294967294:4294967295")]
+        {
             assert_eq!(uid_set(&uids), set);
         }
     }

@@ -59,7 +59,8 @@ impl Session {
         self.take_news();
         let uidvalidity = answer.code_argument("UIDVALIDITY").and_then(|number| number.parse().ok());
         Ok(Opened {
-            uidvalidity: uidvalidity.ok_or_else(|| errors::unsupported("the IMAP server gives mails no lasting numbers (no UIDVALIDITY)"))?,
+            uidvalidity: uidvalidity
+                .ok_or_else(|| errors::unsupported("the IMAP server gives mails no lasting numbers (no UIDVALIDITY)"))?,
             modseq: answer.code_argument("HIGHESTMODSEQ").and_then(|number| number.parse().ok()),
         })
     }

@@ -51,13 +51,7 @@ impl Status {
 }
 
 fn verdict(word: &str) -> Option<Verdict> {
-    let known = [
-        ("OK", Verdict::Ok),
-        ("NO", Verdict::No),
-        ("BAD", Verdict::Bad),
-        ("BYE", Verdict::Bye),
-        ("PREAUTH", Verdict::Preauth),
-    ];
+    let known = [("OK", Verdict::Ok), ("NO", Verdict::No), ("BAD", Verdict::Bad), ("BYE", Verdict::Bye), ("PREAUTH", Verdict::Preauth)];
     known.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, verdict)| verdict)
 }
 

@@ -177,22 +177,37 @@ mod tests {
             format!("* 1 FETCH (UID 7 FLAGS (\\Seen \\Recent) {date} RFC822.SIZE 12 MODSEQ (3))\r\n").as_bytes(),
             Event::Fetch(Fetched { uid: Some(7), size: Some(12), internal_date_ms: Some(1_795_251_600_000), body: None }),
         );
-        check(b"* 1 FETCH (UID 7 BODY[]<0> {5}\r\na\r\nb))\r\n", Event::Fetch(Fetched { uid: Some(7), body: Some(b"a\r\nb)".to_vec()), ..Fetched::default() }));
-        check(b"* 1 FETCH (BODY[] \"quoted\" UID 7)\r\n", Event::Fetch(Fetched { uid: Some(7), body: Some(b"quoted".to_vec()), ..Fetched::default() }));
+        check(
+            b"* 1 FETCH (UID 7 BODY[]<0> {5}\r\na\r\nb))\r\n",
+            Event::Fetch(Fetched { uid: Some(7), body: Some(b"a\r\nb)".to_vec()), ..Fetched::default() }),
+        );
+        check(
+            b"* 1 FETCH (BODY[] \"quoted\" UID 7)\r\n",
+            Event::Fetch(Fetched { uid: Some(7), body: Some(b"quoted".to_vec()), ..Fetched::default() }),
+        );
         check(b"* 1 FETCH (UID 7 BODY[] NIL)\r\n", Event::Fetch(Fetched { uid: Some(7), body: Some(vec![]), ..Fetched::default() }));
-        check(b"* 1 FETCH (UID 7 BODY[HEADER] {0}\r\n)\r\n", Event::Fetch(Fetched { uid: Some(7), body: Some(vec![]), ..Fetched::default() }));
+        check(
+            b"* 1 FETCH (UID 7 BODY[HEADER] {0}\r\n)\r\n",
+            Event::Fetch(Fetched { uid: Some(7), body: Some(vec![]), ..Fetched::default() }),
+        );
     }
 
     #[test]
     fn nul_in_a_mail_does_not_lose_it() {
-        check(b"* 1 FETCH (UID 7 BODY[] {3}\r\na\0b)\r\n", Event::Fetch(Fetched { uid: Some(7), body: Some(b"a\x80b".to_vec()), ..Fetched::default() }));
+        check(
+            b"* 1 FETCH (UID 7 BODY[] {3}\r\na\0b)\r\n",
+            Event::Fetch(Fetched { uid: Some(7), body: Some(b"a\x80b".to_vec()), ..Fetched::default() }),
+        );
     }
 
     #[test]
     fn a_literal_that_looks_like_a_response_is_not_one() {
         let bytes = b"* 1 FETCH (UID 7 BODY[] {20}\r\n* BYE x\r\na1 OK y\r\n..)\r\na1 OK done\r\n";
         let events = events(bytes, 3);
-        assert!(matches!(&events[0], Event::Fetch(fetched) if fetched.body.as_deref() == Some(b"* BYE x\r\na1 OK y\r\n..".as_slice())), "{events:?}");
+        assert!(
+            matches!(&events[0], Event::Fetch(fetched) if fetched.body.as_deref() == Some(b"* BYE x\r\na1 OK y\r\n..".as_slice())),
+            "{events:?}"
+        );
         assert!(matches!(&events[1], Event::Status(status) if status.verdict == Verdict::Ok), "{events:?}");
     }
 

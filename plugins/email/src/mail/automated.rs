@@ -1,6 +1,6 @@
 //! Is this mail the work of a machine? Such mail is kept, but it re-opens nothing and is never answered automatically.
 
-use mail_parser::{Message, MimeHeaders};
+use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
 
 use super::headers::{Headers, word};
 use crate::config::{Own, split_address};
@@ -30,10 +30,22 @@ fn is_report(message: &Message<'_>) -> bool {
     })
 }
 
+/// The Message-ID of the mail that a report is about: most reports bring its header along.
+pub(super) fn reported_id(message: &Message<'_>) -> Option<String> {
+    if !is_report(message) {
+        return None;
+    }
+    message.parts.iter().skip(1).find_map(|part| match &part.body {
+        PartType::Message(reported) => reported.message_id().map(str::to_owned),
+        _ if part.content_type().is_some_and(|kind| kind.subtype().is_some_and(|sub| sub.eq_ignore_ascii_case("rfc822-headers"))) => {
+            MessageParser::default().parse_headers(part.contents())?.message_id().map(str::to_owned)
+        }
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use mail_parser::MessageParser;
-
     use super::*;
     use crate::config::tests::config;
 

@@ -4,6 +4,8 @@ use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use throughline_plugin_sdk::schemas::Attachment;
 use throughline_plugin_sdk::{Result, blobs, log};
 
+use super::text;
+
 /// Most files kept of one mail.
 const MAX_FILES: usize = 500;
 
@@ -42,7 +44,8 @@ fn is_file(message: &Message<'_>, position: usize, part: &MessagePart<'_>) -> bo
     match part.body {
         PartType::Multipart(_) => false,
         PartType::Text(_) | PartType::Html(_) => u32::try_from(position).is_ok_and(|position| message.attachments.contains(&position)),
-        PartType::Binary(_) | PartType::InlineBinary(_) | PartType::Message(_) => true,
+        PartType::Binary(_) | PartType::InlineBinary(_) => text::unnamed_body(message).is_none(),
+        PartType::Message(_) => true,
     }
 }
 
@@ -54,7 +57,8 @@ fn attachment(part: &MessagePart<'_>, files: &mut dyn Files) -> Result<Attachmen
 }
 
 fn media_type(part: &MessagePart<'_>) -> String {
-    let token = |text: &str| !text.is_empty() && text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    let token =
+        |text: &str| !text.is_empty() && text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     let named = part.content_type().and_then(|kind| Some((kind.ctype(), kind.subtype()?)));
     match (named, &part.body) {
         (Some((kind, sub)), _) if token(kind) && token(sub) => format!("{kind}/{sub}").to_ascii_lowercase(),
@@ -72,7 +76,8 @@ fn file_name(part: &MessagePart<'_>, media_type: &str) -> Option<String> {
 /// A name that is only a name: no folders, nothing invisible, not hidden, not endless.
 fn sanitise_name(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let invisible = |c: &char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let invisible =
+        |c: &char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     let clean: String = last.chars().filter(|c| !invisible(c)).collect();
     let clean = clean.trim().trim_start_matches('.').trim();
     let count = clean.chars().count();

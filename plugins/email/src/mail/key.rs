@@ -92,7 +92,15 @@ mod tests {
 
     #[test]
     fn message_ids() {
-        for (id, sane) in [("1@b.test", true), ("no-at-sign", true), ("a", false), ("a b@c", false), ("a\r\nb@c", false), ("<x@y>", false), ("é@b.test", false)] {
+        for (id, sane) in [
+            ("1@b.test", true),
+            ("no-at-sign", true),
+            ("a", false),
+            ("a b@c", false),
+            ("a\r\nb@c", false),
+            ("<x@y>", false),
+            ("é@b.test", false),
+        ] {
             assert_eq!(is_message_id(id), sane, "{id:?}");
         }
         assert!(!is_message_id(&"x".repeat(501)));

@@ -156,7 +156,8 @@ fn subject(message: &Message<'_>) -> Option<String> {
 }
 
 fn occurred_at(message: &Message<'_>, received_at: Timestamp) -> Timestamp {
-    let claimed = message.date().filter(|date| date.is_valid()).map(|date| Timestamp::from_millis(date.to_timestamp().saturating_mul(1000)));
+    let claimed =
+        message.date().filter(|date| date.is_valid()).map(|date| Timestamp::from_millis(date.to_timestamp().saturating_mul(1000)));
     claimed.filter(|claimed| received_at.since(*claimed).abs() <= SANE_DATE_MS).unwrap_or(received_at)
 }
 
@@ -164,6 +165,7 @@ fn thread(message: &Message<'_>, headers: &Headers<'_>, own: &Own) -> ThreadEvid
     let mut references = key::ids(message.references());
     references.drain(..references.len().saturating_sub(MAX_REFERENCES));
     let mut in_reply_to = key::ids(message.in_reply_to());
+    in_reply_to.extend(automated::reported_id(message).filter(|id| is_message_id(id)));
     in_reply_to.truncate(MAX_REFERENCES);
     ThreadEvidence {
         message_id: message.message_id().filter(|id| is_message_id(id)).map(str::to_owned),
@@ -179,3 +181,6 @@ pub fn is_single_text(raw: &[u8]) -> bool {
     let header = MessageParser::default().parse_headers(&raw[..raw.len().min(64 * 1024)]);
     header.is_none_or(|message| message.content_type().is_none_or(|kind| kind.ctype().eq_ignore_ascii_case("text")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,7 +92,8 @@ fn usable_name(addr: &Addr<'_>) -> Option<String> {
 
 /// The tokens in plus-addresses of ours that the mail was sent or delivered to.
 pub(super) fn tokens(message: &Message<'_>, headers: &Headers<'_>, own: &Own) -> Vec<String> {
-    let written = [message.to(), message.cc()].into_iter().flatten().flat_map(Address::iter).filter_map(|addr| addr.address().map(str::to_owned));
+    let written =
+        [message.to(), message.cc()].into_iter().flatten().flat_map(Address::iter).filter_map(|addr| addr.address().map(str::to_owned));
     let delivered = DELIVERY_FIELDS.into_iter().flat_map(|name| headers.all(name).map(|value| value.trim_matches(['<', '>']).to_owned()));
     let mut tokens: Vec<String> = Vec::new();
     for address in written.chain(delivered) {

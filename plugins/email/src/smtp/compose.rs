@@ -113,7 +113,10 @@ fn bare_id<'a>(field: &str, id: &'a str) -> Result<&'a str> {
 
 /// `support+tl.TOKEN@example.com`.
 fn token_address(from: &str, token: &str) -> Result<String> {
-    if token.is_empty() || token.len() > 200 || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
+    if token.is_empty()
+        || token.len() > 200
+        || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    {
         return Err(invalid("/token", "does not fit into an address"));
     }
     let (local, domain) = split_address(from).ok_or_else(|| invalid("/from", "is no e-mail address"))?;

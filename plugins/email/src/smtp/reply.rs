@@ -152,7 +152,16 @@ mod tests {
 
     #[test]
     fn other_protocols() {
-        for said in ["* OK IMAP ready\r\n", "HTTP/1.1 400 Bad Request\r\n", "SSH-2.0-OpenSSH\r\n", "\r\n", "2200 x\r\n", "99\r\n", "199 x\r\n", "650 x\r\n"] {
+        for said in [
+            "* OK IMAP ready\r\n",
+            "HTTP/1.1 400 Bad Request\r\n",
+            "SSH-2.0-OpenSSH\r\n",
+            "\r\n",
+            "2200 x\r\n",
+            "99\r\n",
+            "199 x\r\n",
+            "650 x\r\n",
+        ] {
             assert!(replies(said.as_bytes(), 7).is_err(), "{said}");
         }
         assert!(replies(&[b'2'; MAX_REPLY + 1], 4096).is_err());

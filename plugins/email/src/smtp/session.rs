@@ -74,9 +74,10 @@ impl Session {
             Ok(reply) if reply.is_positive() => Ok(()),
             Ok(reply) => Err(refusal(Stage::Data, &reply)),
             Err(error) if error.class == ErrorClass::Cancelled => Err(error),
-            Err(error) => {
-                Err(Error::new(ErrorClass::Ambiguous, format!("SMTP: the connection was lost before the server said whether it took the message: {}", error.message)))
-            }
+            Err(error) => Err(Error::new(
+                ErrorClass::Ambiguous,
+                format!("SMTP: the connection was lost before the server said whether it took the message: {}", error.message),
+            )),
         }
     }
 
@@ -187,13 +188,9 @@ mod tests {
 
     #[test]
     fn dots_at_the_start_of_a_line_are_doubled() {
-        for (raw, expected) in [
-            ("", ""),
-            (".", "..\r\n"),
-            ("a\r\n.\r\nb\r\n", "a\r\n..\r\nb\r\n"),
-            ("a.b\r\n..c", "a.b\r\n...c\r\n"),
-            ("a\n.b", "a\n..b\r\n"),
-        ] {
+        for (raw, expected) in
+            [("", ""), (".", "..\r\n"), ("a\r\n.\r\nb\r\n", "a\r\n..\r\nb\r\n"), ("a.b\r\n..c", "a.b\r\n...c\r\n"), ("a\n.b", "a\n..b\r\n")]
+        {
             assert_eq!(String::from_utf8(stuffed(raw.as_bytes())).unwrap(), expected, "{raw:?}");
         }
     }
