@@ -79,7 +79,13 @@ fn nothing_open(facts: &ContinuityFacts, is_sure: bool) -> Placed {
             |automated| format!("no enquiry is open, and an automatic message ({automated}) opens none"),
         );
         let evidence = vec![evidence("C0 nothing open", why.clone())];
-        return Placed { placement: Placement::None, about: None, evidence, alternatives, outcome: format!("it belongs to no enquiry: {why}") };
+        return Placed {
+            placement: Placement::None,
+            about: None,
+            evidence,
+            alternatives,
+            outcome: format!("it belongs to no enquiry: {why}"),
+        };
     }
     let follows = if is_sure { ended_lately(facts) } else { None };
     let fresh = facts.fresh;

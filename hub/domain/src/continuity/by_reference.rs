@@ -6,9 +6,30 @@ use super::{ContinuityFacts, EnquiryFacts, Placed, Placement, ThreadMatch, Threa
 
 /// Mail domains that everybody may have an address of: the same domain says nothing there.
 const PUBLIC_DOMAINS: [&str; 24] = [
-    "gmail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com", "ymail.com", "icloud.com", "me.com", "mac.com",
-    "aol.com", "proton.me", "gmx.de", "gmx.net", "web.de", "t-online.de", "freenet.de", "orange.fr", "free.fr", "libero.it", "mail.ru",
-    "yandex.ru", "qq.com", "163.com",
+    "gmail.com",
+    "outlook.com",
+    "hotmail.com",
+    "live.com",
+    "msn.com",
+    "yahoo.com",
+    "ymail.com",
+    "icloud.com",
+    "me.com",
+    "mac.com",
+    "aol.com",
+    "proton.me",
+    "gmx.de",
+    "gmx.net",
+    "web.de",
+    "t-online.de",
+    "freenet.de",
+    "orange.fr",
+    "free.fr",
+    "libero.it",
+    "mail.ru",
+    "yandex.ru",
+    "qq.com",
+    "163.com",
 ];
 
 /// Which rung of the ladder, strongest first.
@@ -47,10 +68,21 @@ pub(super) fn references(facts: &ContinuityFacts) -> Vec<Reference<'_>> {
     let tokens = facts.tokens.iter().map(|token| of_token(facts, token));
     let threads = facts.threads.iter().map(|thread| of_thread(facts, thread));
     let mut all: Vec<Reference<'_>> = tokens.chain(threads).collect();
-    all.sort_by_key(|reference| {
-        (reference.rung, reference.fails.is_some(), reference.enquiry.map(|enquiry| enquiry.id), reference.conversation)
-    });
+    all.sort_by(|a, b| a.place().cmp(&b.place()));
     all
+}
+
+impl Reference<'_> {
+    /// Where it stands among the others: strongest rung first, what decides before what does not.
+    fn place(&self) -> (Rung, Option<&str>, Option<EnquiryId>, Option<ConversationId>) {
+        (self.rung, self.fails.as_deref(), self.enquiry.map(|enquiry| enquiry.id), self.conversation)
+    }
+
+    /// Whether this is what `placed` rests on.
+    fn decided(&self, placed: &Placed) -> bool {
+        let is_parked = matches!(placed.placement, Placement::Park { .. });
+        placed.about.is_some() && self.enquiry.map(|enquiry| enquiry.id) == placed.about && self.fails.is_some() == is_parked
+    }
 }
 
 fn of_token<'a>(facts: &'a ContinuityFacts, token: &TokenMatch) -> Reference<'a> {
@@ -78,9 +110,7 @@ fn of_thread<'a>(facts: &'a ContinuityFacts, thread: &ThreadMatch) -> Reference<
             (Rung::ThreadKey, (!takes_part && !nobody_known && !facts.outbound).then(|| NOT_A_PARTICIPANT.to_owned()))
         }
         ThreadRule::OurMessageId => (Rung::OurMessageId, participant_check(facts, takes_part)),
-        ThreadRule::KnownReference => {
-            (Rung::KnownReference, participant_check(facts, takes_part || is_of_verified_domain(facts, thread)))
-        }
+        ThreadRule::KnownReference => (Rung::KnownReference, participant_check(facts, takes_part || is_of_verified_domain(facts, thread))),
     };
     Reference { rung, enquiry, conversation: Some(thread.conversation), fails, void: enquiry.is_none() }
 }
@@ -160,33 +190,43 @@ fn fused(rung: Rung, enquiries: &[&EnquiryFacts]) -> Placed {
 
 /// A token or thread key that holds, in the hands of somebody who is no participant.
 pub(super) fn parked(references: &[Reference<'_>]) -> Option<Placed> {
-    let reference = references.iter().find(|reference| reference.rung < Rung::KnownReference && !reference.void && reference.fails.is_some())?;
+    let reference =
+        references.iter().find(|reference| reference.rung < Rung::KnownReference && !reference.void && reference.fails.is_some())?;
     let enquiry = reference.enquiry?.id;
     let outcome = format!("it names {enquiry}, but its sender is no participant: it is parked there and not appended");
     Some(Placed { placement: Placement::Park { enquiry }, about: Some(enquiry), evidence: Vec::new(), alternatives: Vec::new(), outcome })
 }
 
-/// Writes a reference down: as evidence for what was decided, else as an alternative.
-pub(super) fn record(reference: &Reference<'_>, about: Option<EnquiryId>, evidences: &mut Vec<Evidence>, alternatives: &mut Vec<String>) {
-    let id = reference.enquiry.map(|enquiry| enquiry.id);
-    let named = id.map_or_else(|| "no enquiry".to_owned(), |id| id.to_string());
-    let detail = match &reference.fails {
-        None => format!("names {named}"),
-        Some(why) => format!("names {named}, but {why}"),
-    };
-    if id.is_some() && id != about && !reference.void {
-        alternatives.push(format!("{named} ({}: {detail})", reference.rung.name()));
+/// Writes all references down: those that decided first, those to other enquiries also as alternatives.
+pub(super) fn record(references: &[Reference<'_>], placed: &mut Placed) {
+    let (decisive, others): (Vec<&Reference<'_>>, Vec<&Reference<'_>>) = references.iter().partition(|it| it.decided(placed));
+    let mut evidence: Vec<Evidence> = decisive.iter().map(|reference| reference.evidence()).collect();
+    evidence.append(&mut placed.evidence);
+    evidence.extend(others.iter().map(|reference| reference.evidence()));
+    placed.evidence = evidence;
+    for reference in others.iter().filter(|reference| !reference.void) {
+        let Some(id) = reference.enquiry.map(|enquiry| enquiry.id).filter(|id| Some(*id) != placed.about) else { continue };
+        let why_not = reference.fails.as_deref().map(|why| format!(", but {why}")).unwrap_or_default();
+        placed.alternatives.push(format!("{id} ({}{why_not})", reference.rung.name()));
     }
-    evidences.push(evidence(reference.rung.name(), detail));
+}
+
+impl Reference<'_> {
+    fn evidence(&self) -> Evidence {
+        let named = self.enquiry.map_or_else(|| "no enquiry".to_owned(), |enquiry| enquiry.id.to_string());
+        let detail = match &self.fails {
+            None => format!("names {named}"),
+            Some(why) => format!("names {named}, but {why}"),
+        };
+        evidence(self.rung.name(), detail)
+    }
 }
 
 /// The conversation to join: the silo's own always, another only if its sender may and it is about the same enquiry.
 pub(super) fn conversation(references: &[Reference<'_>], about: Option<EnquiryId>) -> Option<ConversationId> {
     let own = references.iter().find(|reference| reference.rung == Rung::ThreadKey);
     let same = |reference: &&Reference<'_>| {
-        reference.conversation.is_some()
-            && reference.fails.is_none()
-            && reference.enquiry.is_none_or(|enquiry| Some(enquiry.id) == about)
+        reference.conversation.is_some() && reference.fails.is_none() && reference.enquiry.is_none_or(|enquiry| Some(enquiry.id) == about)
     };
     own.or_else(|| references.iter().find(same)).and_then(|reference| reference.conversation)
 }

@@ -181,17 +181,14 @@ pub struct ContinuityDecision {
 #[must_use]
 pub fn decide(facts: &ContinuityFacts) -> ContinuityDecision {
     let references = by_reference::references(facts);
-    let placed = by_reference::sure(facts, &references)
+    let mut placed = by_reference::sure(facts, &references)
         .or_else(|| by_reference::parked(&references))
         .or_else(|| by_reference::likely(facts, &references))
         .unwrap_or_else(|| by_person::place(facts));
-    let mut evidence = placed.evidence;
-    let mut alternatives = placed.alternatives;
-    for reference in &references {
-        by_reference::record(reference, placed.about, &mut evidence, &mut alternatives);
-    }
+    by_reference::record(&references, &mut placed);
     let conversation = by_reference::conversation(&references, placed.about);
-    ContinuityDecision { placement: placed.placement, conversation, evidence, alternatives, outcome: placed.outcome }
+    let Placed { placement, evidence, alternatives, outcome, .. } = placed;
+    ContinuityDecision { placement, conversation, evidence, alternatives, outcome }
 }
 
 /// What a rung of the ladder says.

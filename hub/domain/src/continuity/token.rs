@@ -112,3 +112,86 @@ fn value_of(letter: u8) -> Option<u64> {
     };
     ALPHABET.iter().position(|&known| known == letter).map(|value| value as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// No MAC in earnest, but it depends on the key and on every byte.
+    fn mac(key: u8) -> impl Fn(&[u8]) -> [u8; 32] {
+        move |bytes| {
+            let mut state = [key; 32];
+            for (place, byte) in bytes.iter().enumerate() {
+                let turned = state[(place + 31) % 32].rotate_left(3);
+                state[place % 32] = state[place % 32].wrapping_mul(31).wrapping_add(*byte) ^ turned;
+            }
+            for place in 0..128 {
+                let turned = state[(place + 31) % 32].rotate_left(3);
+                state[place % 32] = state[place % 32].wrapping_mul(31).wrapping_add(turned);
+            }
+            state
+        }
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn enquiry() -> EnquiryId {
+        EnquiryId::from_bytes(*b"0123456789abcdef")
+    }
+
+    #[test]
+    fn a_token_says_what_was_put_in_until_it_expires() {
+        let text = token_text(enquiry(), at(1_700_000_000_001), &mac(1));
+        let until = at(1_700_000_001_000);
+        assert_eq!(text.len(), 48);
+        assert!(text.bytes().all(|byte| ALPHABET.contains(&byte)), "{text}");
+        assert_eq!(parse_token(&text, at(1_700_000_000_999), &mac(1)), Ok((enquiry(), until)));
+        assert_eq!(parse_token(&text, until, &mac(1)), Err(TokenError::Expired { at: until, enquiry: enquiry() }));
+        assert_eq!(parse_token(&text, at(0), &mac(2)), Err(TokenError::Forged));
+    }
+
+    #[test]
+    fn a_token_survives_how_people_and_mail_servers_write_it() {
+        let text = token_text(enquiry(), at(2_000_000_000_000), &mac(1));
+        let retyped = text.replace('1', "l").replace('0', "O");
+        for written in [text.to_uppercase(), format!(" {text}\r\n"), retyped] {
+            assert_eq!(parse_token(&written, at(0), &mac(1)).map(|(id, _)| id), Ok(enquiry()), "{written}");
+            assert!(looks_like_token(&written));
+        }
+    }
+
+    #[test]
+    fn one_changed_letter_is_a_forgery() {
+        let text = token_text(enquiry(), at(2_000_000_000_000), &mac(1));
+        for place in 0..text.len() {
+            let other = if &text[place..=place] == "x" { "y" } else { "x" };
+            let changed = format!("{}{other}{}", &text[..place], &text[place + 1..]);
+            assert_eq!(parse_token(&changed, at(0), &mac(1)), Err(TokenError::Forged), "at {place}");
+        }
+        for bad in ["", "shop", &text[1..], &format!("{text}0"), &text.replace(&text[..1], "u"), &"é".repeat(24)] {
+            assert_eq!(parse_token(bad, at(0), &mac(1)), Err(TokenError::Malformed), "{bad}");
+            assert!(!looks_like_token(bad));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_id_and_time_come_back(id in any::<[u8; 16]>(), seconds in 1u32.., key in any::<u8>()) {
+            let until = at(i64::from(seconds) * 1000);
+            let text = token_text(EnquiryId::from_bytes(id), until, &mac(key));
+            prop_assert_eq!(parse_token(&text, at(0), &mac(key)), Ok((EnquiryId::from_bytes(id), until)));
+        }
+
+        #[test]
+        fn any_text_and_time_are_judged(text in any::<String>(), letters in "[0-9a-zA-Z]{48}", millis in any::<i64>()) {
+            prop_assert!(parse_token(&text, at(millis), &mac(1)).is_err());
+            prop_assert!(parse_token(&letters, at(millis), &mac(1)).is_err());
+            let clamped = token_text(enquiry(), at(millis), &mac(1));
+            prop_assert!(looks_like_token(&clamped));
+        }
+    }
+}

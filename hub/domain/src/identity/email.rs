@@ -10,18 +10,59 @@ const MAX_DOMAIN: usize = 253;
 
 /// Mailboxes that stand for a role (RFC 2142 and use), not for a person.
 const ROLES: [&str; 46] = [
-    "abuse", "accounting", "accounts", "admin", "administrator", "billing", "buchhaltung", "career", "careers", "compras", "contact",
-    "contacto", "contato", "customerservice", "einkauf", "enquiries", "feedback", "finance", "hello", "help", "helpdesk", "hostmaster",
-    "hr", "info", "inquiries", "invoices", "jobs", "kontakt", "legal", "mail", "marketing", "media", "news", "newsletter", "office",
-    "orders", "postmaster", "press", "privacy", "reception", "sales", "security", "service", "support", "team", "webmaster",
+    "abuse",
+    "accounting",
+    "accounts",
+    "admin",
+    "administrator",
+    "billing",
+    "buchhaltung",
+    "career",
+    "careers",
+    "compras",
+    "contact",
+    "contacto",
+    "contato",
+    "customerservice",
+    "einkauf",
+    "enquiries",
+    "feedback",
+    "finance",
+    "hello",
+    "help",
+    "helpdesk",
+    "hostmaster",
+    "hr",
+    "info",
+    "inquiries",
+    "invoices",
+    "jobs",
+    "kontakt",
+    "legal",
+    "mail",
+    "marketing",
+    "media",
+    "news",
+    "newsletter",
+    "office",
+    "orders",
+    "postmaster",
+    "press",
+    "privacy",
+    "reception",
+    "sales",
+    "security",
+    "service",
+    "support",
+    "team",
+    "webmaster",
 ];
 /// Senders behind which nobody reads.
 const MACHINES: [&str; 9] =
     ["noreply", "donotreply", "mailerdaemon", "bounce", "bounces", "notification", "notifications", "alerts", "automailer"];
 /// Words that people type into a mandatory field: `none@none.com`, `test@test.com`.
-const PLACEHOLDERS: [&str; 16] = [
-    "none", "no", "na", "null", "nil", "test", "unknown", "nobody", "noemail", "nomail", "noreply", "email", "x", "xx", "xxx", "asdf",
-];
+const PLACEHOLDERS: [&str; 16] =
+    ["none", "no", "na", "null", "nil", "test", "unknown", "nobody", "noemail", "nomail", "noreply", "email", "x", "xx", "xxx", "asdf"];
 /// Local parts that say by themselves that there is no address.
 const NO_ADDRESS: [&str; 5] = ["noemail", "nomail", "noaddress", "emailunknown", "nomailaddress"];
 
@@ -33,8 +74,7 @@ pub(super) struct Email {
 pub(super) fn canonical(raw: &str) -> Result<Email, NormaliseError> {
     let address = bare_address(raw);
     refuse_words(address)?;
-    let (local, domain) =
-        address.rsplit_once('@').ok_or_else(|| NormaliseError::malformed("a mail address has the form name@domain"))?;
+    let (local, domain) = address.rsplit_once('@').ok_or_else(|| NormaliseError::malformed("a mail address has the form name@domain"))?;
     let local = canonical_local(local)?;
     let domain = canonical_domain(domain)?;
     refuse_placeholders(&local, &domain)?;
@@ -64,7 +104,9 @@ fn bare_address(raw: &str) -> &str {
 /// `<>` is the null return-path: nobody.
 fn refuse_words(address: &str) -> Result<(), NormaliseError> {
     match address.to_ascii_lowercase().as_str() {
-        "" | "anonymous" | "unknown" | "undisclosed-recipients:;" | "undisclosed recipients:;" | "withheld" => Err(NormaliseError::Withheld),
+        "" | "anonymous" | "unknown" | "undisclosed-recipients:;" | "undisclosed recipients:;" | "withheld" => {
+            Err(NormaliseError::Withheld)
+        }
         "-1" | "-" | "n/a" | "none" | "null" | "0" => Err(NormaliseError::Blocked),
         _ => Ok(()),
     }
@@ -99,8 +141,8 @@ fn canonical_domain(domain: &str) -> Result<String, NormaliseError> {
     if let Some(literal) = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return domain_literal(literal);
     }
-    let ascii = idna::domain_to_ascii_strict(domain)
-        .map_err(|_| NormaliseError::malformed("the mail address has no valid domain after the @"))?;
+    let ascii =
+        idna::domain_to_ascii_strict(domain).map_err(|_| NormaliseError::malformed("the mail address has no valid domain after the @"))?;
     if ascii.is_empty() || ascii.len() > MAX_DOMAIN || !ascii.contains('.') && ascii != "localhost" {
         return Err(NormaliseError::malformed("the domain of a mail address has at least two labels, for instance example.com"));
     }

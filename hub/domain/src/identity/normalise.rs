@@ -104,7 +104,9 @@ fn scope(kind: IdentityType, namespace: &str) -> Result<String, NormaliseError> 
 
 /// Why a look-up text is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no look-up: {detail}; write phone:+441632960123, email:ada@example.com, handle:NAMESPACE:NAME or external:NAMESPACE:ID")]
+#[error(
+    "{given:?} is no look-up: {detail}; write phone:+441632960123, email:ada@example.com, handle:NAMESPACE:NAME or external:NAMESPACE:ID"
+)]
 pub struct QueryError {
     /// What was given, cut to a readable length.
     pub given: String,

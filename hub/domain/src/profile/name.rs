@@ -1,8 +1,7 @@
 //! Given and family name out of a name as it is shown: only where that is hardly ever wrong, and only used when nothing better is known.
 
 /// Titles that are no part of the name.
-const TITLES: [&str; 16] =
-    ["mr", "mrs", "ms", "miss", "mx", "dr", "prof", "sir", "herr", "frau", "m", "mme", "mlle", "sr", "sra", "dott"];
+const TITLES: [&str; 16] = ["mr", "mrs", "ms", "miss", "mx", "dr", "prof", "sir", "herr", "frau", "m", "mme", "mlle", "sr", "sra", "dott"];
 /// Words with which a family name begins, or goes on.
 const PARTICLES: [&str; 23] = [
     "van", "von", "de", "der", "den", "del", "della", "di", "da", "do", "dos", "das", "du", "la", "le", "ten", "ter", "zu", "zum", "bin",
@@ -10,8 +9,34 @@ const PARTICLES: [&str; 23] = [
 ];
 /// Words that stand for firms, shops and senders, not for persons.
 const NOT_PERSONS: [&str; 28] = [
-    "ltd", "limited", "inc", "llc", "llp", "gmbh", "ag", "kg", "corp", "corporation", "company", "co", "plc", "sarl", "sa", "bv", "oy",
-    "ab", "team", "support", "service", "sales", "info", "office", "noreply", "newsletter", "via", "and",
+    "ltd",
+    "limited",
+    "inc",
+    "llc",
+    "llp",
+    "gmbh",
+    "ag",
+    "kg",
+    "corp",
+    "corporation",
+    "company",
+    "co",
+    "plc",
+    "sarl",
+    "sa",
+    "bv",
+    "oy",
+    "ab",
+    "team",
+    "support",
+    "service",
+    "sales",
+    "info",
+    "office",
+    "noreply",
+    "newsletter",
+    "via",
+    "and",
 ];
 /// More words than this are a name whose parts only its bearer knows.
 const MAX_WORDS: usize = 3;

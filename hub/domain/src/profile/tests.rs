@@ -86,7 +86,8 @@ fn a_leaf_alone_shows_itself_and_where_it_went() {
 
 fn leaves() -> impl Strategy<Value = Vec<LeafFacts>> {
     let assurance = prop_oneof![Just(Assurance::Asserted), Just(Assurance::Proven)];
-    let attributed = (0u8..3, 0u8..3, assurance, 0i64..3).prop_map(|(value, source, assurance, at)| said(json!(value), source, assurance, at));
+    let attributed =
+        (0u8..3, 0u8..3, assurance, 0i64..3).prop_map(|(value, source, assurance, at)| said(json!(value), source, assurance, at));
     let field = (prop_oneof![Just("f"), Just("g")], attributed);
     let identity = (prop_oneof![Just("a"), Just("b")], prop_oneof![Just("A"), Just("a")], 0i64..3, 0i64..3, any::<bool>());
     let identity = identity.prop_map(|(value, raw, first, more, shared)| Identity {

@@ -127,3 +127,89 @@ fn doubled(base: i64, times: u32, cap: i64) -> i64 {
     let factor = 1i64.checked_shl(times.saturating_sub(1)).filter(|factor| *factor > 0).unwrap_or(i64::MAX);
     base.saturating_mul(factor).min(cap)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    /// Failures at these times; when the next attempt may start after each.
+    fn waits(breaker: &mut Breaker, times: &[i64]) -> Vec<i64> {
+        times
+            .iter()
+            .map(|&time| {
+                breaker.record_failure(at(time));
+                breaker.next_attempt(at(time)).since(at(time))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_wait_doubles_until_the_fifth_failure_opens_the_breaker() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.next_attempt(at(7)), at(7));
+        assert_eq!(waits(&mut breaker, &[0, 1000, 3000, 7000]), [1000, 2000, 4000, 8000]);
+        assert_eq!(breaker.state(at(7000)), BreakerState::Closed);
+        assert_eq!(waits(&mut breaker, &[15_000]), [5 * MINUTE_MS]);
+        let until = at(15_000 + 5 * MINUTE_MS);
+        assert_eq!(breaker.state(at(16_000)), BreakerState::Open { until });
+        assert_eq!(breaker.next_attempt(at(16_000)), until);
+        assert_eq!(breaker.state(until), BreakerState::HalfOpen);
+        assert_eq!(breaker.failures_in_a_row(), 5);
+    }
+
+    #[test]
+    fn a_failed_trial_opens_it_for_longer_and_a_good_one_closes_it() {
+        let mut breaker = Breaker::default();
+        waits(&mut breaker, &[0, 1, 2, 3, 4]);
+        let mut now = 4;
+        for wait in [10, 20, 40, 60, 60] {
+            now = breaker.next_attempt(at(now)).as_millis();
+            assert_eq!(breaker.state(at(now)), BreakerState::HalfOpen);
+            assert_eq!(waits(&mut breaker, &[now]), [wait * MINUTE_MS]);
+        }
+        now = breaker.next_attempt(at(now)).as_millis();
+        breaker.record_success(at(now));
+        assert_eq!((breaker.state(at(now)), breaker.next_attempt(at(now))), (BreakerState::Closed, at(now)));
+        assert_eq!(waits(&mut breaker, &[now + 1]), [SECOND_MS]);
+    }
+
+    #[test]
+    fn failures_long_apart_do_not_open_it() {
+        let mut breaker = Breaker::default();
+        let far_apart: Vec<i64> = (0..20).map(|number| number * 3 * MINUTE_MS).collect();
+        waits(&mut breaker, &far_apart);
+        assert_eq!(breaker.state(at(far_apart[19])), BreakerState::Closed);
+        assert_eq!(breaker.next_attempt(at(far_apart[19])).since(at(far_apart[19])), MINUTE_MS);
+    }
+
+    #[test]
+    fn what_starts_and_fails_over_and_over_opens_it() {
+        let mut breaker = Breaker::default();
+        for time in 0..5 {
+            assert_eq!(breaker.state(at(time * 1000)), BreakerState::Closed);
+            breaker.record_success(at(time * 1000));
+            breaker.record_failure(at(time * 1000 + 1));
+        }
+        assert!(matches!(breaker.state(at(5000)), BreakerState::Open { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_forbids_for_longer_than_the_cap(steps in proptest::collection::vec((any::<bool>(), 0i64..20 * MINUTE_MS), 0..60)) {
+            let (mut breaker, mut now) = (Breaker::default(), 0);
+            for (fails, later) in steps {
+                now += later;
+                if fails { breaker.record_failure(at(now)) } else { breaker.record_success(at(now)) }
+                let wait = breaker.next_attempt(at(now)).since(at(now));
+                prop_assert!((0..=BreakerPolicy::default().open_cap_ms).contains(&wait));
+                prop_assert_eq!(wait == 0, !fails);
+            }
+        }
+    }
+}

@@ -105,3 +105,117 @@ fn invalid_record(error: &ConnectorError) -> Verdict {
         _ => Verdict::DeadLetter,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLASSES: [ErrorClass; 12] = [
+        ErrorClass::Config,
+        ErrorClass::Auth,
+        ErrorClass::Permission,
+        ErrorClass::RateLimited,
+        ErrorClass::Transient,
+        ErrorClass::Ambiguous,
+        ErrorClass::Conflict,
+        ErrorClass::InvalidRecord,
+        ErrorClass::Gone,
+        ErrorClass::Unsupported,
+        ErrorClass::Cancelled,
+        ErrorClass::Bug,
+    ];
+
+    fn error(class: ErrorClass) -> ConnectorError {
+        ConnectorError::new(class, "it failed")
+    }
+
+    /// With the greatest jitter, so that the delay is the whole of what the attempts have earned.
+    fn check(error: &ConnectorError, attempt: u32, age_ms: u64, wanted: &Verdict) {
+        assert_eq!(&verdict(error, attempt, age_ms, 1.0, &RetryPolicy::default()), wanted, "{error} at {attempt}");
+    }
+
+    #[test]
+    fn each_class_has_its_verdict() {
+        use ErrorClass::*;
+        let retry = |delay_ms| Verdict::RetryAt { delay_ms };
+        let table = [
+            (Permission, 1, Verdict::DeadLetter),
+            (Unsupported, 1, Verdict::DeadLetter),
+            (Gone, 1, Verdict::Drop),
+            (Cancelled, 9, retry(0)),
+            (Auth, 1, retry(1000)),
+            (RateLimited, 1, Verdict::PauseBudget { delay_ms: 1000 }),
+            (RateLimited, 100, Verdict::PauseBudget { delay_ms: 900_000 }),
+            (Transient, 1, retry(1000)),
+            (Transient, 4, retry(8000)),
+            (Transient, 11, retry(900_000)),
+            (Transient, u32::MAX, retry(900_000)),
+            (Ambiguous, 1, Verdict::ReadBack),
+            (Conflict, 5, Verdict::Reread),
+            (Conflict, 6, Verdict::DeadLetter),
+            (InvalidRecord, 1, Verdict::DeadLetter),
+            (Bug, 2, retry(2000)),
+            (Bug, 3, Verdict::DeadLetter),
+        ];
+        for (class, attempt, wanted) in table {
+            check(&error(class), attempt, 0, &wanted);
+        }
+    }
+
+    #[test]
+    fn work_that_is_too_old_is_given_up() {
+        for class in [ErrorClass::Transient, ErrorClass::Ambiguous] {
+            check(&error(class), 2, 3 * DAY_MS, &Verdict::DeadLetter);
+        }
+        assert!(matches!(
+            verdict(&error(ErrorClass::RateLimited), 2, 9 * DAY_MS, 1.0, &RetryPolicy::default()),
+            Verdict::PauseBudget { .. }
+        ));
+    }
+
+    #[test]
+    fn the_silo_may_ask_for_a_longer_wait_within_reason() {
+        let asks = |class, millis| error(class).with_retry_after_ms(millis);
+        check(&asks(ErrorClass::RateLimited, 30_000), 1, 0, &Verdict::PauseBudget { delay_ms: 30_000 });
+        check(&asks(ErrorClass::RateLimited, u64::MAX), 1, 0, &Verdict::PauseBudget { delay_ms: DAY_MS });
+        check(&asks(ErrorClass::Transient, 30_000), 1, 0, &Verdict::RetryAt { delay_ms: 30_000 });
+        check(&asks(ErrorClass::Transient, 10), 1, 0, &Verdict::RetryAt { delay_ms: 1000 });
+    }
+
+    #[test]
+    fn a_person_is_told_what_to_do() {
+        let config = error(ErrorClass::Config).with_field("host");
+        check(&config, 1, 0, &Verdict::PauseConnection { reason: "it failed (host): correct the configuration".to_owned() });
+        let reason = "it failed: connect again with good credentials".to_owned();
+        check(&error(ErrorClass::Auth), 2, 0, &Verdict::PauseConnection { reason });
+    }
+
+    #[test]
+    fn one_bad_field_is_left_out() {
+        let invalid = |field: &str| error(ErrorClass::InvalidRecord).with_field(field);
+        check(&invalid("/phone"), 1, 0, &Verdict::QuarantineField { field: "phone".to_owned() });
+        check(&invalid("phone"), 1, 0, &Verdict::QuarantineField { field: "phone".to_owned() });
+        check(&invalid("/"), 1, 0, &Verdict::DeadLetter);
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_never_shorter_nor_longer_than_allowed(
+            class in proptest::sample::select(CLASSES.to_vec()), attempt in any::<u32>(), age in any::<u64>(), jitter in any::<f64>(),
+        ) {
+            let policy = RetryPolicy::default();
+            if let Verdict::RetryAt { delay_ms } | Verdict::PauseBudget { delay_ms } = verdict(&error(class), attempt, age, jitter, &policy) {
+                prop_assert!((policy.base_ms..=policy.cap_ms).contains(&delay_ms) || class == ErrorClass::Cancelled && delay_ms == 0);
+            }
+        }
+
+        #[test]
+        fn jitter_spreads_over_the_whole_time(attempt in 5u32..20, jitter in 0.2f64..1.0) {
+            let policy = RetryPolicy::default();
+            let whole = backoff_ms(attempt, 1.0, &policy);
+            prop_assert_eq!(backoff_ms(attempt, jitter, &policy), (whole as f64 * jitter) as u64);
+        }
+    }
+}

@@ -200,7 +200,8 @@ fn versions_compare_as_numbers_or_as_text() {
 
 fn values() -> impl Strategy<Value = Value> {
     let text = prop_oneof![any::<String>(), "[aA ]{0,3}", Just("2026-11-21T1".to_owned())];
-    let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<f64>().prop_map(Value::from), text.prop_map(Value::from)];
+    let leaf =
+        prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<f64>().prop_map(Value::from), text.prop_map(Value::from)];
     leaf.prop_recursive(2, 6, 3, |inner| proptest::collection::vec(inner, 0..3).prop_map(Value::from))
 }
 

@@ -218,7 +218,12 @@ fn links() -> impl Strategy<Value = LinkedTo> {
 
 fn any_facts() -> impl Strategy<Value = IdentityFacts> {
     let pair = (1u8..10, 1u8..10).prop_map(|(a, b)| (pro(a), pro(b)));
-    let parts = (proptest::collection::vec(candidates(), 0..7), any::<bool>(), proptest::option::of(links()), proptest::collection::vec(pair, 0..3));
+    let parts = (
+        proptest::collection::vec(candidates(), 0..7),
+        any::<bool>(),
+        proptest::option::of(links()),
+        proptest::collection::vec(pair, 0..3),
+    );
     parts.prop_map(|(candidates, trusted_record, linked_record, cannot_link)| IdentityFacts {
         candidates,
         trusted_record,

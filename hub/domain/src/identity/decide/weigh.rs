@@ -91,9 +91,7 @@ pub(super) fn roots<'a>(weighed: impl IntoIterator<Item = &'a Weighed>) -> Vec<L
 
 /// Whether somebody said that these roots, or leaves of theirs that take part here, are two persons.
 pub(super) fn are_kept_apart(facts: &IdentityFacts, weighed: &[Weighed], one: ProfileId, other: ProfileId) -> bool {
-    let belongs = |id: ProfileId, root: ProfileId| {
-        id == root || links(facts, weighed).any(|link| link.root == root && link.leaf == id)
-    };
+    let belongs = |id: ProfileId, root: ProfileId| id == root || links(facts, weighed).any(|link| link.root == root && link.leaf == id);
     facts.cannot_link.iter().any(|&(a, b)| belongs(a, one) && belongs(b, other) || belongs(a, other) && belongs(b, one))
 }
 
