@@ -2,7 +2,7 @@
 
 /// Makes a type the plugin: exports the interfaces named and embeds the manifest.
 ///
-/// ```ignore
+/// ```text
 /// throughline_plugin_sdk::export!(Email, manifest = "manifest.json", interfaces = [source, listener, channel]);
 /// ```
 ///

@@ -3,7 +3,7 @@
 //! A plugin compiles twice. For `wasm32-unknown-unknown` the calls below go to the hub that runs it; natively, for `cargo test`, they go
 //! to the [`testing`] host of the same thread. This crate knows no silo, no wasmtime and nothing of what the hub does with the answers.
 //!
-//! ```ignore
+//! ```text
 //! struct Shop;
 //! impl Connector for Shop { … }
 //! impl Source for Shop { … }

@@ -1,6 +1,6 @@
 //! The test host: what the hub is to a guest, for native tests of one thread.
 //!
-//! ```ignore
+//! ```text
 //! let host = TestHost::new().secret("token", "t0p").http(|request| Ok(…)).install();
 //! let page = Shop::read(config, "orders", None, 100)?;
 //! assert!(host.logs().is_empty());
@@ -12,11 +12,13 @@
 mod host;
 mod http1;
 pub(crate) mod imports;
+mod script;
 mod stream;
 mod template;
 
 pub use host::{Blob, Guard, LogLine, TestHost};
-pub use stream::{ByteStream, IntoStream, ScriptedStream, TestStream, Written, line_matches};
+pub use script::{ScriptedStream, line_matches};
+pub use stream::{ByteStream, IntoStream, TestStream, Written};
 pub use template::{render, render_bytes};
 
 use throughline_schemas::manifest::Manifest;

@@ -1,4 +1,4 @@
-//! Streams for tests: a scripted dialogue, bytes cut wherever the test wants, and real loopback TCP.
+//! Streams for tests: bytes cut wherever the test wants, and real loopback TCP; the scripted dialogue is in `script`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -51,7 +51,7 @@ impl<T: TestStream + 'static> IntoStream for Result<T> {
 }
 
 /// "Nothing arrived in time", as the hub says it.
-fn timeout() -> Error {
+pub(super) fn timeout() -> Error {
     Error::new(ErrorClass::Transient, "nothing arrived in time").with_details(json!({"timeout": true}))
 }
 
@@ -65,6 +65,9 @@ impl Written {
     pub fn bytes(&self) -> Vec<u8> {
         self.0.borrow().clone()
     }
+    pub(super) fn add(&self, data: &[u8]) {
+        self.0.borrow_mut().extend_from_slice(data);
+    }
     /// The same as text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -74,13 +77,16 @@ impl Written {
 
 /// In which pieces bytes are handed out: the sizes in turn, over and over; none: all there is.
 #[derive(Debug, Clone, Default)]
-struct Cutter {
+pub(super) struct Cutter {
     sizes: Vec<usize>,
     turn: usize,
 }
 
 impl Cutter {
-    fn take(&mut self, from: &mut VecDeque<u8>, max: usize) -> Vec<u8> {
+    pub(super) fn new(sizes: &[usize]) -> Self {
+        Self { sizes: sizes.to_vec(), turn: 0 }
+    }
+    pub(super) fn take(&mut self, from: &mut VecDeque<u8>, max: usize) -> Vec<u8> {
         let mut size = from.len().min(max);
         if !self.sizes.is_empty() {
             size = size.min(self.sizes[self.turn % self.sizes.len()].max(1));
@@ -113,7 +119,7 @@ impl ByteStream {
     /// Pieces of these sizes in turn, over and over.
     #[must_use]
     pub fn chunks(mut self, sizes: &[usize]) -> Self {
-        self.cutter = Cutter { sizes: sizes.to_vec(), turn: 0 };
+        self.cutter = Cutter::new(sizes);
         self
     }
     /// After the last byte nothing comes any more, rather than the peer closing.
@@ -137,193 +143,8 @@ impl TestStream for ByteStream {
         Ok(self.cutter.take(&mut self.bytes, max))
     }
     fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.written.0.borrow_mut().extend_from_slice(data);
+        self.written.add(data);
         Ok(())
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Line(String),
-    Bytes(Vec<u8>),
-    Tls,
-    Reply(Vec<u8>),
-    Silence(u32),
-    Fail(Error),
-    Hold,
-}
-
-/// A dialogue: what the plugin is expected to write, and what it gets for it. A step that does not fit fails the test on the spot.
-/// After the last step the peer closes.
-#[derive(Debug, Clone, Default)]
-pub struct ScriptedStream {
-    steps: VecDeque<Step>,
-    unmatched: Vec<u8>,
-    ready: VecDeque<u8>,
-    cutter: Cutter,
-    written: Written,
-}
-
-impl ScriptedStream {
-    /// An empty dialogue: the peer closes at once.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-    /// A line, without its line break, that the plugin must write next. `*` stands for anything.
-    #[must_use]
-    pub fn expect_line(self, pattern: impl Into<String>) -> Self {
-        self.step(Step::Line(pattern.into()))
-    }
-    /// Bytes that the plugin must write next (an IMAP literal, a DATA block).
-    #[must_use]
-    pub fn expect_bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.step(Step::Bytes(bytes.into()))
-    }
-    /// The plugin must turn TLS on next.
-    #[must_use]
-    pub fn expect_start_tls(self) -> Self {
-        self.step(Step::Tls)
-    }
-    /// Bytes for the plugin to read.
-    #[must_use]
-    pub fn reply(self, bytes: impl AsRef<[u8]>) -> Self {
-        self.step(Step::Reply(bytes.as_ref().to_vec()))
-    }
-    /// So many reads run into their time-out.
-    #[must_use]
-    pub fn silence(self, reads: u32) -> Self {
-        self.step(Step::Silence(reads))
-    }
-    /// The next read fails with this: a connection that breaks.
-    #[must_use]
-    pub fn fail(self, error: Error) -> Self {
-        self.step(Step::Fail(error))
-    }
-    /// From here on nothing comes, and the peer does not close.
-    #[must_use]
-    pub fn hold(self) -> Self {
-        self.step(Step::Hold)
-    }
-    /// Replies are handed out in pieces of these sizes in turn, over and over.
-    #[must_use]
-    pub fn chunks(mut self, sizes: &[usize]) -> Self {
-        self.cutter = Cutter { sizes: sizes.to_vec(), turn: 0 };
-        self
-    }
-    /// What is written to it.
-    #[must_use]
-    pub fn written(&self) -> Written {
-        self.written.clone()
-    }
-
-    fn step(mut self, step: Step) -> Self {
-        self.steps.push_back(step);
-        self
-    }
-
-    /// Consumes the expectations that what was written fulfils.
-    fn match_written(&mut self) {
-        while !self.unmatched.is_empty() {
-            self.gather_replies();
-            let done = match self.steps.front() {
-                Some(Step::Line(pattern)) => take_line(&mut self.unmatched, pattern),
-                Some(Step::Bytes(bytes)) => take_bytes(&mut self.unmatched, bytes),
-                other => panic!("the plugin wrote {:?} where the script has {other:?}", String::from_utf8_lossy(&self.unmatched)),
-            };
-            if !done {
-                return;
-            }
-            self.steps.pop_front();
-        }
-    }
-
-    /// A peer may be writing while the plugin does: replies before the next expectation become readable.
-    fn gather_replies(&mut self) {
-        while let Some(Step::Reply(bytes)) = self.steps.front() {
-            self.ready.extend(bytes);
-            self.steps.pop_front();
-        }
-        // A plugin that writes does not wait out the silence.
-        while matches!(self.steps.front(), Some(Step::Silence(_))) && !self.unmatched.is_empty() {
-            self.steps.pop_front();
-            self.gather_replies();
-        }
-    }
-}
-
-/// Takes a line off if one is complete; false if more must be written first.
-fn take_line(unmatched: &mut Vec<u8>, pattern: &str) -> bool {
-    let Some(end) = unmatched.iter().position(|byte| *byte == b'\n') else { return false };
-    let line: Vec<u8> = unmatched.drain(..=end).collect();
-    let line = String::from_utf8_lossy(&line);
-    let line = line.trim_end_matches(['\r', '\n']);
-    assert!(line_matches(pattern, line), "the plugin wrote the line {line:?} where the script has {pattern:?}");
-    true
-}
-
-fn take_bytes(unmatched: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let common = unmatched.len().min(bytes.len());
-    assert!(
-        unmatched[..common] == bytes[..common],
-        "the plugin wrote {:?} where the script has {:?}",
-        String::from_utf8_lossy(unmatched),
-        String::from_utf8_lossy(bytes)
-    );
-    if common < bytes.len() {
-        return false;
-    }
-    unmatched.drain(..common);
-    true
-}
-
-/// Whether a line fits a pattern in which `*` stands for anything.
-#[must_use]
-pub fn line_matches(pattern: &str, line: &str) -> bool {
-    let Some((head, tail)) = pattern.split_once('*') else { return pattern == line };
-    let Some(mut rest) = line.strip_prefix(head) else { return false };
-    let mut parts: Vec<&str> = tail.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
-impl TestStream for ScriptedStream {
-    fn read(&mut self, max: usize, _timeout_ms: u32) -> Result<Vec<u8>> {
-        self.gather_replies();
-        if !self.ready.is_empty() {
-            return Ok(self.cutter.take(&mut self.ready, max));
-        }
-        match self.steps.front_mut() {
-            None => Ok(Vec::new()),
-            Some(Step::Fail(_)) => match self.steps.pop_front() {
-                Some(Step::Fail(error)) => Err(error),
-                _ => Ok(Vec::new()),
-            },
-            Some(Step::Silence(reads)) => {
-                *reads = reads.saturating_sub(1);
-                if *reads == 0 {
-                    self.steps.pop_front();
-                }
-                Err(timeout())
-            }
-            Some(_) => Err(timeout()),
-        }
-    }
-    fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.written.0.borrow_mut().extend_from_slice(data);
-        self.unmatched.extend_from_slice(data);
-        self.match_written();
-        Ok(())
-    }
-    fn start_tls(&mut self) -> Result<()> {
-        match self.steps.pop_front() {
-            Some(Step::Tls) => Ok(()),
-            other => panic!("the plugin turned TLS on where the script has {other:?}"),
-        }
     }
 }
 
@@ -366,5 +187,36 @@ impl TestStream for Tcp {
     }
     fn write(&mut self, data: &[u8]) -> Result<()> {
         self.0.write_all(data).map_err(|error| io("the connection broke", &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(mut stream: ByteStream) -> Vec<Vec<u8>> {
+        let mut pieces = Vec::new();
+        loop {
+            match stream.read(1000, 1).unwrap() {
+                piece if piece.is_empty() => return pieces,
+                piece => pieces.push(piece),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_cut_where_the_test_says() {
+        assert_eq!(pieces(ByteStream::new("abcdef").chunks(&[1, 3])), [&b"a"[..], b"bcd", b"e", b"f"]);
+        assert_eq!(pieces(ByteStream::cut_at("abcdef", 2)), [&b"ab"[..], b"cdef"]);
+        assert_eq!(pieces(ByteStream::cut_at("abcdef", 99)), [b"abcdef"]);
+        assert!(ByteStream::new("").stays_open().read(1, 1).unwrap_err().is_timeout());
+    }
+
+    #[test]
+    fn a_reader_gets_no_more_than_it_asked_for() {
+        let mut stream = ByteStream::new("abc");
+        assert_eq!(stream.read(2, 1).unwrap(), b"ab");
+        assert_eq!(stream.read(2, 1).unwrap(), b"c");
+        assert!(stream.read(2, 1).unwrap().is_empty());
     }
 }

@@ -48,10 +48,10 @@ impl Toolchain {
     /// The first that there is, or that can be had: the target of our own toolchain, added to it if need be, then Debian's compiler.
     pub(crate) fn find() -> Result<Self> {
         let choice = std::env::var(CHOICE).unwrap_or_default();
-        if choice != "debian" {
-            if let Some(own) = own() {
-                return Ok(own);
-            }
+        if choice != "debian"
+            && let Some(own) = own()
+        {
+            return Ok(own);
         }
         if choice != "rustup" {
             if let Some(debian) = debian(false) {
