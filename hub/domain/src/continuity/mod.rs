@@ -85,7 +85,7 @@ pub struct ContinuityFacts {
     pub assurance: Assurance,
     /// The customer's identities in this interaction.
     pub sender_keys: Vec<IdentityKey>,
-    /// From us to the customer.
+    /// Not from the customer: from us, or among ourselves.
     pub outbound: bool,
     /// Why it is taken for an automatic message, if it is.
     pub automated: Option<String>,
@@ -93,7 +93,8 @@ pub struct ContinuityFacts {
     pub tokens: Vec<TokenMatch>,
     /// Conversations it may go on with.
     pub threads: Vec<ThreadMatch>,
-    /// The enquiries of the sender, and those that tokens and threads name.
+    /// The enquiries of the sender, and those that tokens and threads name. If a shared identity points to several persons (no
+    /// sender, `sender_shared`), those of all of them.
     pub enquiries: Vec<EnquiryFacts>,
     /// The brand that was addressed.
     pub brand: String,

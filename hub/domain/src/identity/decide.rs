@@ -97,6 +97,8 @@ pub struct IdentityDecision {
     pub evidence: Vec<Evidence>,
     /// What else was possible, ranked.
     pub alternatives: Vec<String>,
+    /// The roots behind the alternatives, in the same order: when nobody was chosen, continuity considers the enquiries of them all.
+    pub possible: Vec<ProfileId>,
     /// What was decided, in one sentence.
     pub outcome: String,
     /// Several profiles were possible and none was chosen.
@@ -123,6 +125,7 @@ impl IdentityDecision {
             merges: Vec::new(),
             evidence: Vec::new(),
             alternatives: Vec::new(),
+            possible: Vec::new(),
             outcome,
             ambiguous: false,
             shared: false,

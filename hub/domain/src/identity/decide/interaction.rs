@@ -2,7 +2,7 @@
 
 use throughline_schemas::{Assurance, Evidence, LinkMethod};
 
-use super::join::{Join, alternatives};
+use super::join::{Join, note_alternatives};
 use super::weigh::{self, Strength, Weighed};
 use super::{IdentityDecision, IdentityFacts, LinkedTo, Owner, evidence};
 
@@ -43,7 +43,7 @@ fn first_seen(facts: &IdentityFacts, weighed: &[Weighed], identity: &Weighed) ->
     let mut decision = IdentityDecision::new(Owner::New(fresh), format!("nobody known has this identity: it is the new {fresh}'s"));
     decision.link = vec![(identity.key.clone(), LinkMethod::Origin)];
     decision.evidence = vec![evidence("unknown identity", identity.key.to_string())];
-    decision.alternatives = alternatives(weighed, &[]);
+    note_alternatives(&mut decision, weighed, &[]);
     decision
 }
 
@@ -52,7 +52,7 @@ fn known(weighed: &[Weighed], deciding: &[&Weighed], root: LinkedTo) -> Identity
     let leaf = deciding.iter().find_map(|identity| identity.links.first()).map_or(root.leaf, |link| link.leaf);
     let mut decision = IdentityDecision::new(Owner::Known { leaf, root: root.root }, format!("it is {}'s", root.root));
     decision.evidence = reasons(deciding.iter().copied());
-    decision.alternatives = alternatives(weighed, &[root]);
+    note_alternatives(&mut decision, weighed, &[root]);
     decision
 }
 
@@ -74,7 +74,7 @@ fn ambiguous(weighed: &[Weighed], roots: &[LinkedTo]) -> IdentityDecision {
     let outcome = format!("its identities point to {} different profiles: a person must say whose it is", roots.len());
     let mut decision = IdentityDecision::new(Owner::Nobody, outcome);
     decision.evidence = reasons(weighed);
-    decision.alternatives = alternatives(weighed, &[]);
+    note_alternatives(&mut decision, weighed, &[]);
     decision.ambiguous = true;
     decision
 }

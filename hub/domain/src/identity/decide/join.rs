@@ -40,7 +40,7 @@ impl Join<'_> {
         let mut decision = IdentityDecision::new(Owner::Known { leaf: first.leaf, root: survivor }, outcome);
         decision.link = self.links(&accepted, LinkMethod::Deterministic);
         decision.evidence = self.evidence(&accepted, &refused);
-        decision.alternatives = alternatives(self.weighed, &accepted);
+        note_alternatives(&mut decision, self.weighed, &accepted);
         decision.merges = merges;
         decision
     }
@@ -53,7 +53,7 @@ impl Join<'_> {
         if decision.evidence.is_empty() {
             decision.evidence.push(evidence("no identity", "the record carries none that can be compared"));
         }
-        decision.alternatives = alternatives(self.weighed, &[]);
+        note_alternatives(&mut decision, self.weighed, &[]);
         decision
     }
 
@@ -107,17 +107,15 @@ impl Join<'_> {
     }
 }
 
-/// Profiles that some identity points to and that were not chosen, strongest identity first.
-pub(super) fn alternatives(weighed: &[Weighed], chosen: &[LinkedTo]) -> Vec<String> {
-    let mut seen: Vec<ProfileId> = chosen.iter().map(|link| link.root).collect();
-    let mut all = Vec::new();
+/// Writes down the profiles that some identity points to and that were not chosen, strongest identity first.
+pub(super) fn note_alternatives(decision: &mut IdentityDecision, weighed: &[Weighed], chosen: &[LinkedTo]) {
     for identity in weighed {
         for link in &identity.links {
-            if !seen.contains(&link.root) {
-                seen.push(link.root);
-                all.push(format!("{} through {}", link.root, identity.key));
+            let is_chosen = chosen.iter().any(|other| other.root == link.root);
+            if !is_chosen && !decision.possible.contains(&link.root) {
+                decision.possible.push(link.root);
+                decision.alternatives.push(format!("{} through {}", link.root, identity.key));
             }
         }
     }
-    all
 }

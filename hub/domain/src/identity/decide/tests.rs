@@ -111,6 +111,7 @@ fn an_interaction_joins_only_what_was_proven() {
     let decision = check(interaction(vec![says(Email, "a@x", named(2)), says(Phone, "p", named(1))]), "nobody; ambiguous; shared");
     let ranked = vec![format!("{} through email:a@x", pro(2)), format!("{} through phone:p", pro(1))];
     assert_eq!(decision.alternatives, ranked);
+    assert_eq!(decision.possible, [pro(2), pro(1)]);
 }
 
 #[test]
