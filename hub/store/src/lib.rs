@@ -3,6 +3,8 @@
 //! Nothing outside this crate knows a key's bytes. Nothing above it may assume that it is the only process, that sequence numbers
 //! have no gaps, or that a scan is a snapshot.
 
+pub mod backup;
+pub mod blobs;
 #[doc(hidden)]
 pub mod engine;
 pub mod envelope;

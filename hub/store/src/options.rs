@@ -13,8 +13,9 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Tells how many bytes are free where the store lives.
 pub type FreeSpace = Arc<dyn Fn() -> io::Result<u64> + Send + Sync>;
 
-/// Longest key of a table in bytes.
-pub(crate) const KEY_LIMIT: usize = 512;
+/// Longest key of a table in bytes. An inner node of the engine's tree holds up to 257 keys and must stay below 128 KiB like any other:
+/// 512 would be too long.
+pub(crate) const KEY_LIMIT: usize = 384;
 /// Largest value in bytes: 4 KiB, and some slack for an envelope around 4 KiB. With the key and the version it stays well below the
 /// 7 KiB from which on the engine would keep values in files of their own, which it never synchronises.
 pub(crate) const VALUE_LIMIT: usize = 4096 + 64;
@@ -92,6 +93,8 @@ mod tests {
     const LONGEST_OWN_KEY: usize = 1 + 8 + IDEMPOTENCY_LIMIT;
     const _: () = assert!(LONGEST_OWN_KEY <= KEY_LIMIT);
     const _: () = assert!(KEY_LIMIT + VERSION_BYTES + VALUE_LIMIT <= MAX_ENTRY);
+    /// 257 keys with what the engine adds to each (a length and a page number), the node's bounds, and a fifth to spare.
+    const _: () = assert!((257 * (KEY_LIMIT + 12) + 2 * KEY_LIMIT) * 6 / 5 <= 128 * 1024 - 64);
 
     #[test]
     fn the_file_system_says_how_much_is_free() {

@@ -100,7 +100,7 @@ pub(crate) struct Sequencer {
     pub(crate) now_ms: Clock,
     pub(crate) reserve: Option<Reserve>,
     pub(crate) marking: Option<Marking>,
-    /// Held as long as the engine is open; released by being dropped after it.
+    /// Held as long as the engine is open.
     pub(crate) lock: Option<File>,
     pub(crate) taps: Vec<Weak<Tap>>,
 }
@@ -118,7 +118,10 @@ impl Sequencer {
         let result = self.settle();
         self.engine.close();
         self.head.close();
-        drop(self.lock.take());
+        if let Some(lock) = self.lock.take() {
+            // Said in so many words: closing our handle would leave the lock to a process that is just being started with a copy of it.
+            let _ = lock.unlock();
+        }
         result
     }
 

@@ -3,8 +3,8 @@
 //! - `flush` alone is not durable on Linux: [`KvEngine::sync`] is `flush` and then `fdatasync` on a handle of our own. ADR 0001.
 //! - Never `flush_async` (it locks up), never subscribers (they keep memory), never a flush inside a transaction.
 //! - A damaged file makes sled panic: every call into it is inside `catch_unwind`.
-//! - A leaf holds up to 17 entries and must stay below 128 KiB, or sled moves it to a file of its own that it never synchronises:
-//!   [`MAX_ENTRY`] keeps it there.
+//! - A node must stay below 128 KiB, or sled moves it to a file of its own that it never synchronises. A leaf holds up to 17 entries:
+//!   [`MAX_ENTRY`] keeps it there. An inner node holds up to 257 keys: the limit on keys keeps it there.
 //! - One tree. Its background thread stays on, at sled's default interval: it cleans segments, and what was tested by cutting the power
 //!   was tested so. Nothing here relies on it for durability.
 

@@ -2,12 +2,12 @@
 //!
 //! `conformance` and `model` run on every engine through [`support::Bench`]; a new engine is one more line in `on_every_engine!`.
 
-
+mod backup;
 mod conformance;
-
-
-
-
-
-
+mod damage;
+mod durable;
+mod faults;
+mod kill;
+mod model;
+mod opening;
 mod support;
