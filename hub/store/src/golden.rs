@@ -46,8 +46,8 @@ where
     T: DeserializeOwned + PartialEq + Debug,
 {
     let path = file(table, version);
-    let stored = std::fs::read(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; run the tests once with {WRITE}=1 and commit it", path.display()));
+    let stored =
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run the tests once with {WRITE}=1 and commit it", path.display()));
     assert_eq!(stored.get(1), Some(&version), "{} is of another version", path.display());
     let read: T = decode_migrating(known, migrate, &stored).expect("decode");
     assert_eq!(&read, value, "{} reads otherwise than it did", path.display());

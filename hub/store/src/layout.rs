@@ -25,6 +25,15 @@ pub(crate) const HEAD: &[u8] = &[META, b'h'];
 /// First sequence that the log still holds, 8 bytes; absent until the log is trimmed.
 pub(crate) const LOG_START: &[u8] = &[META, b't'];
 
+/// The head at an orderly end, 8 bytes; absent while the store is open.
+pub(crate) const CLEAN: &[u8] = &[META, b'c'];
+
+/// Sequences skipped when the end before was not orderly: more than one batch can hold. Readers may have seen versions of a batch that
+/// did not survive; none of them may ever mean anything else.
+pub(crate) const CRASH_GAP: Sequence = 1 << 20;
+/// Sequences skipped by a restore: what was handed out after the backup was taken must not be handed out again.
+pub(crate) const RESTORE_GAP: Sequence = 1 << 32;
+
 /// Bytes of the version before every value.
 pub(crate) const VERSION_BYTES: usize = 8;
 
@@ -168,7 +177,8 @@ mod tests {
         assert_eq!(idempotency_key(b"ab"), [2, b'a', b'b']);
         let named = Idempotency { id: b"ab".to_vec(), expires_at_ms: 0x0304 };
         assert_eq!(expiry_key(&named), [3, 0, 0, 0, 0, 0, 0, 3, 4, b'a', b'b']);
-        assert_eq!((STORE_ID, STORE_FORMAT, HEAD, LOG_START), (&b"\0i"[..], &b"\0f"[..], &b"\0h"[..], &b"\0t"[..]));
+        assert_eq!((STORE_ID, STORE_FORMAT, HEAD), (&b"\0i"[..], &b"\0f"[..], &b"\0h"[..]));
+        assert_eq!((LOG_START, CLEAN), (&b"\0t"[..], &b"\0c"[..]));
         assert_eq!(stored(0x0506, b"xy"), [0, 0, 0, 0, 0, 0, 5, 6, b'x', b'y']);
         let remembered = Remembered { receipt: Receipt { sequence: 1, first_log: 2 }, expires_at_ms: 3 };
         assert_eq!(remembered.to_bytes(), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3]);

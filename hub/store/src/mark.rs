@@ -78,10 +78,7 @@ impl Mark {
 
     /// Notes for good that everything up to `durable` is durable.
     pub(crate) fn settle(&mut self, durable: Sequence) -> Result<(), StoreError> {
-        let written = self
-            .file
-            .write_all_at(&slot(durable, &self.id), self.next_slot * BLOCK)
-            .and_then(|()| self.file.sync_data());
+        let written = self.file.write_all_at(&slot(durable, &self.id), self.next_slot * BLOCK).and_then(|()| self.file.sync_data());
         written.map_err(|error| io_error(&self.path, &error))?;
         self.next_slot = 3 - self.next_slot;
         self.settled = durable;

@@ -10,8 +10,8 @@ use crate::layout;
 use crate::mark::{Mark, Marked, StoreId};
 use crate::options::{Options, free_space_of};
 use crate::port::{Sequence, StoreError};
-use crate::sequencer::{Marking, Request, Reserve, Sequencer};
 use crate::queue::Queue;
+use crate::sequencer::{Marking, Request, Reserve, Sequencer};
 use crate::status::Status;
 use crate::store::Store;
 use crate::watch::Head;
@@ -110,6 +110,7 @@ fn start(engine: Arc<dyn KvEngine>, options: &Options, around: Around) -> Result
         (None, Some(path)) => Some(Mark::create(path, recovered.id, recovered.head)?),
         (None, None) => None,
     };
+    let recovered = begin(engine.as_ref(), recovered)?;
     let marking = mark.map(|mark| Marking { mark, every: options.mark_every });
     let (now_ms, reserve, lock) = (Arc::clone(&options.now_ms), around.reserve, around.lock);
     let head = Arc::new(Head::new(recovered.head));
@@ -138,9 +139,33 @@ fn recover(engine: &dyn KvEngine, marked: Option<Marked>) -> Result<Recovered, S
         (None, Some(_)) => return Err(StoreError::Corrupt("it is empty, yet commits were acknowledged".to_owned())),
         (None, None) => create(engine)?,
     };
-    // What was recovered may be in the page cache only: readers of the log must not see it before it is durable.
-    engine.sync()?;
     Ok(recovered)
+}
+
+/// Notes that the store is open, and makes durable what it holds: some of it may be in the page cache only, and readers of the log must
+/// not see that before. If its last end was not orderly, versions of a batch that did not survive may have been read: they are
+/// skipped, so that none of them is ever given to something else.
+fn begin(engine: &dyn KvEngine, recovered: Recovered) -> Result<Recovered, StoreError> {
+    let ended = get_one(engine, layout::CLEAN)?.map(|bytes| layout::number_in(&bytes, "the orderly end")).transpose()?;
+    let mut head = recovered.head;
+    let mut batch = WriteBatch::default();
+    if ended == Some(head) {
+        batch.delete(layout::CLEAN.to_vec());
+    } else {
+        head = head.saturating_add(layout::CRASH_GAP);
+        batch.put(layout::HEAD.to_vec(), head.to_be_bytes().to_vec());
+    }
+    engine.apply(batch)?;
+    engine.sync()?;
+    Ok(Recovered { head, ..recovered })
+}
+
+/// Notes an orderly end at `head`.
+pub(crate) fn end(engine: &dyn KvEngine, head: Sequence) -> Result<(), StoreError> {
+    let mut batch = WriteBatch::default();
+    batch.put(layout::CLEAN.to_vec(), head.to_be_bytes().to_vec());
+    engine.apply(batch)?;
+    Ok(engine.sync()?)
 }
 
 fn is_on_disk(engine: &dyn KvEngine) -> bool {
@@ -189,7 +214,10 @@ fn create(engine: &dyn KvEngine) -> Result<Recovered, StoreError> {
     batch.put(layout::STORE_FORMAT.to_vec(), layout::FORMAT.to_be_bytes().to_vec());
     batch.put(layout::STORE_ID.to_vec(), id.to_vec());
     batch.put(layout::HEAD.to_vec(), 0_u64.to_be_bytes().to_vec());
+    batch.put(layout::CLEAN.to_vec(), 0_u64.to_be_bytes().to_vec());
     engine.apply(batch)?;
+    // Before the mark is made: a mark without a store would be a store that was emptied.
+    engine.sync()?;
     Ok(Recovered { id, head: 0 })
 }
 

@@ -182,7 +182,10 @@ impl fmt::Display for StoreError {
             Self::Busy => f.write_str("too many commits are waiting; try again"),
             Self::Unknown(detail) => write!(f, "the commit may or may not have been applied: {detail}"),
             Self::Full { available, reserve } => {
-                write!(f, "disk full: {available} bytes are left and {reserve} must stay free; free some space, nothing acknowledged is lost")
+                write!(
+                    f,
+                    "disk full: {available} bytes are left and {reserve} must stay free; free some space, nothing acknowledged is lost"
+                )
             }
             Self::TooLarge { what, size, limit } => write!(f, "{what} of {size} bytes is over the limit of {limit}"),
             Self::ReservedKey(key) => write!(f, "a key of {} bytes, first {:?}, is outside the space of tables", key.len(), key.first()),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use crate::engine::sled_engine::panic_text;
 use crate::engine::{KvEngine, WriteBatch};
+use crate::layout::CRASH_GAP;
 use crate::mark::Mark;
 use crate::oneshot::Answer;
 use crate::options::{Clock, FreeSpace};
@@ -22,6 +23,8 @@ use crate::watch::Head;
 
 /// What one engine batch carries at most.
 pub(crate) const BATCH: Bounds = Bounds { items: 512, bytes: 1024 * 1024 };
+/// Every sequence that a batch may hand out falls into the gap after a crash; a log entry weighs at least its key.
+const _: () = assert!(CRASH_GAP as usize > BATCH.items + BATCH.bytes / 8);
 
 /// Everything the sequencer can be asked.
 pub(crate) enum Request {
@@ -227,12 +230,12 @@ impl Sequencer {
         Ok(Snapshot::new(Arc::clone(&self.engine), tap, self.head.get()))
     }
 
-    /// Writes the final mark.
+    /// Notes that the end is an orderly one, and where it is.
     fn settle(&mut self) -> Result<(), StoreError> {
         if let Some(failure) = self.status.failure() {
             return Err(StoreError::Unknown(failure));
         }
-        self.engine.sync()?;
+        crate::open::end(self.engine.as_ref(), self.head.get())?;
         self.marking.as_mut().map_or(Ok(()), |marking| marking.mark.settle(self.head.get()))
     }
 }

@@ -70,7 +70,8 @@ impl Store {
             return Err(StoreError::ReservedKey(range.start.clone()));
         }
         let page = self.inner.engine.scan(range, reverse, limit)?;
-        let entries = page.entries.into_iter().map(|(key, bytes)| Ok((key, layout::versioned(bytes)?))).collect::<Result<_, StoreError>>()?;
+        let entries =
+            page.entries.into_iter().map(|(key, bytes)| Ok((key, layout::versioned(bytes)?))).collect::<Result<_, StoreError>>()?;
         Ok(ScanPage { entries, more: page.more })
     }
 
@@ -199,7 +200,11 @@ impl Store {
     }
 
     /// Starts the sequencer on an engine whose contents are durable up to `head`.
-    pub(crate) fn start(id: StoreId, options: &Options, sequencer: impl FnOnce(Arc<Queue<Request>>) -> Sequencer) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        id: StoreId,
+        options: &Options,
+        sequencer: impl FnOnce(Arc<Queue<Request>>) -> Sequencer,
+    ) -> Result<Self, StoreError> {
         let queue = Arc::new(Queue::new(Bounds { items: options.queue_commits, bytes: options.queue_bytes }));
         let sequencer = sequencer(Arc::clone(&queue));
         let (engine, head, status) = (Arc::clone(&sequencer.engine), Arc::clone(&sequencer.head), Arc::clone(&sequencer.status));

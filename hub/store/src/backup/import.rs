@@ -9,14 +9,16 @@ use super::format::{Reader, Record};
 use super::{BackupError, Summary};
 use crate::blobs::{BlobWriter, Blobs};
 use crate::engine::{KvEngine, SledEngine, SledOptions, WriteBatch};
+use crate::layout;
 use crate::mark::Mark;
-use crate::open::{Folder, Recovered, identify};
+use crate::open::{Folder, Recovered, end, identify};
 use crate::port::{Key, StoreError};
 
 const BATCH_BYTES: usize = 512 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Restores a backup into `dir`, which must be absent or empty. On an error it stays as it was.
+/// Restores a backup into `dir`, which must be absent or empty. On an error it stays as it was. The restored store goes on far beyond the
+/// head of the backup, so that no sequence handed out after the backup was taken ever means something else.
 ///
 /// # Errors
 /// If the backup was cut short or altered, is of a newer program, or the target cannot be written.
@@ -32,19 +34,23 @@ fn build(input: impl Read, dir: &Path) -> Result<Summary, BackupError> {
     let (mut reader, store_id, head) = Reader::begin(BufReader::new(input))?;
     let folder = Folder::of(dir);
     let engine = SledEngine::open(&folder.engine, SledOptions { cache_bytes: CACHE_BYTES }).map_err(StoreError::from)?;
-    let mut build = Build { engine: &engine, blobs: Blobs::open(dir)?, batch: WriteBatch::default(), last: Key::new(), entries: 0, found: 0 };
+    let mut build =
+        Build { engine: &engine, blobs: Blobs::open(dir)?, batch: WriteBatch::default(), last: Key::new(), entries: 0, found: 0 };
     let (entries, blobs) = build.records(&mut reader)?;
     reader.finish()?;
     if (build.entries, build.found) != (entries, blobs) {
         return Err(BackupError::Altered("the number of its records"));
     }
     build.apply()?;
-    engine.sync().map_err(StoreError::from)?;
     if identify(&engine)? != Some(Recovered { id: store_id, head }) {
         return Err(BackupError::Altered("its header is not that of its entries"));
     }
+    let begins = head.saturating_add(layout::RESTORE_GAP);
+    build.batch.put(layout::HEAD.to_vec(), begins.to_be_bytes().to_vec());
+    build.apply()?;
+    end(&engine, begins)?;
     engine.close();
-    Mark::create(&folder.mark, store_id, head)?;
+    Mark::create(&folder.mark, store_id, begins)?;
     Ok(Summary { store_id, head, entries, blobs })
 }
 

@@ -43,7 +43,8 @@ fn a_backup_brings_back_everything() {
     assert_eq!(import(backup.as_slice(), &target).unwrap(), summary);
     let (before, after) = (open(&source).unwrap(), open(&target).unwrap());
     assert_eq!(everything(&after), everything(&before));
-    assert_eq!((whole_log(&after), after.durable_head(), after.id()), (whole_log(&before), before.durable_head(), before.id()));
+    assert_eq!((whole_log(&after), after.id()), (whole_log(&before), before.id()));
+    assert_eq!(after.durable_head(), before.durable_head() + (1 << 32), "sequences handed out since the backup are not used again");
     let blobs = Blobs::open(&target).unwrap();
     assert_eq!(blobs.references().unwrap(), Blobs::open(&source).unwrap().references().unwrap());
     blobs.references().unwrap().iter().for_each(|reference| blobs.verify(reference).unwrap());
@@ -101,7 +102,7 @@ fn an_export_shows_one_moment_while_commits_go_on() {
     assert_eq!(summary.head, before.2);
     import(meddling.bytes.as_slice(), &target).unwrap();
     let restored = open(&target).unwrap();
-    assert_eq!((everything(&restored), whole_log(&restored), restored.durable_head()), before);
+    assert_eq!((everything(&restored), whole_log(&restored)), (before.0, before.1));
 }
 
 #[test]

@@ -209,7 +209,8 @@ fn scans_go_both_ways_with_limits(bench: &Bench) {
 fn scans_see_their_range_and_nothing_else(bench: &Bench) {
     let store = bench.open();
     let at = |prefix: u8, rest: &[u8]| ([&[prefix], rest].concat(), b"v".to_vec());
-    let all = vec![at(0x0f, b""), at(0x0f, b"\xff\xff"), at(0x10, b""), at(0x10, b"\0"), at(0x10, b"\xff"), at(0x11, b"a"), at(0x7f, b"\xff")];
+    let all =
+        vec![at(0x0f, b""), at(0x0f, b"\xff\xff"), at(0x10, b""), at(0x10, b"\0"), at(0x10, b"\xff"), at(0x11, b"a"), at(0x7f, b"\xff")];
     applied(&store, Commit { put: all.clone(), log: vec![b"x".to_vec()], ..Commit::default() }.named("id", 9));
     let keys = |prefix: &[u8], reverse| {
         let page = store.scan(&KeyRange::prefix(prefix), reverse, 100).unwrap();

@@ -1,11 +1,13 @@
 //! Planned failures on a pretended disk: what was acknowledged survives the crash that follows, whatever failed before it.
 
-use throughline_store::port::{Commit, Committed, Receipt, StoreError};
+use throughline_store::port::{Commit, Committed, Expected, Receipt, StoreError};
 use throughline_store::{Fault, MemoryDisk, Store};
 
-use crate::support::{Also, Time, applied, log, put, value, whole_log};
+use crate::support::{Also, Time, applied, found, key, log, put, value, whole_log};
 
 const COMMITS: u64 = 12;
+/// Making a store takes two applies and two syncs; the fourth of each belongs to the second commit.
+const SECOND_COMMIT: u64 = 4;
 
 fn on(disk: &MemoryDisk) -> Store {
     Store::on_memory_disk(disk, Time::default().options()).unwrap()
@@ -38,7 +40,7 @@ fn check(fault: Fault) {
     let disk = MemoryDisk::with_faults(&[fault]);
     let Ok(store) = Store::on_memory_disk(&disk, Time::default().options()) else {
         // It struck while the store was made: nothing was acknowledged, and the next attempt succeeds.
-        assert_eq!(reopened(&disk).durable_head(), 0, "{fault:?}");
+        assert_eq!(logged(&reopened(&disk)), [] as [u64; 0], "{fault:?}");
         return;
     };
     let results = commits(&store);
@@ -66,7 +68,7 @@ fn check(fault: Fault) {
 #[test]
 fn no_failure_at_any_moment_loses_or_doubles_anything() {
     // One more than there are calls: the last of each does not happen.
-    for nth in 1..=COMMITS + 3 {
+    for nth in 1..=COMMITS + SECOND_COMMIT + 1 {
         for fault in [Fault::ApplyLost(nth), Fault::ApplyKept(nth), Fault::SyncLost(nth), Fault::SyncKept(nth)] {
             check(fault);
         }
@@ -75,7 +77,9 @@ fn no_failure_at_any_moment_loses_or_doubles_anything() {
 
 #[test]
 fn an_unknown_commit_sent_again_is_applied_once_whether_or_not_it_survived() {
-    for (fault, survives) in [(Fault::SyncLost(3), false), (Fault::SyncKept(3), true), (Fault::ApplyLost(3), false)] {
+    for (fault, survives) in
+        [(Fault::SyncLost(SECOND_COMMIT), false), (Fault::SyncKept(SECOND_COMMIT), true), (Fault::ApplyLost(SECOND_COMMIT), false)]
+    {
         let disk = MemoryDisk::with_faults(&[fault]);
         let store = on(&disk);
         applied(&store, numbered(0));
@@ -84,8 +88,11 @@ fn an_unknown_commit_sent_again_is_applied_once_whether_or_not_it_survived() {
         let store = on(&disk);
         assert_eq!(value(&store, "k1").is_some(), survives, "{fault:?}");
         let again = store.commit_blocking(numbered(1)).unwrap();
-        let receipt = Receipt { sequence: 2, first_log: 2 };
-        assert_eq!(again, if survives { Committed::Duplicate(receipt) } else { Committed::Applied(receipt) }, "{fault:?}");
+        match again {
+            Committed::Duplicate(receipt) => assert!(survives && receipt == Receipt { sequence: 2, first_log: 2 }, "{fault:?}"),
+            Committed::Applied(_) => assert!(!survives, "{fault:?}"),
+            Committed::Conflict { .. } => panic!("{fault:?}: it has no preconditions"),
+        }
         assert_eq!(logged(&store), [0, 1], "{fault:?}");
     }
 }
@@ -108,7 +115,7 @@ fn a_crash_under_a_running_store_takes_only_what_was_not_acknowledged() {
 
 #[test]
 fn everybody_in_a_failed_batch_hears_that_it_is_unknown() {
-    let disk = MemoryDisk::with_faults(&[Fault::SyncLost(2)]);
+    let disk = MemoryDisk::with_faults(&[Fault::SyncLost(SECOND_COMMIT - 1)]);
     let store = on(&disk);
     let pending: Vec<_> = (0..300).map(|number| store.commit(numbered(number))).collect();
     let results: Vec<_> = pending.into_iter().map(|pending| pending.wait()).collect();
@@ -117,4 +124,21 @@ fn everybody_in_a_failed_batch_hears_that_it_is_unknown() {
     assert!(results[unknown..].iter().all(|result| *result == Err(StoreError::Closed)), "those after it were not tried");
     disk.crash();
     assert_eq!(logged(&on(&disk)), [] as [u64; 0]);
+}
+
+#[test]
+fn a_version_that_was_read_and_lost_never_means_something_else() {
+    let disk = MemoryDisk::with_faults(&[Fault::SyncLost(SECOND_COMMIT)]);
+    let store = on(&disk);
+    applied(&store, put("a", "1"));
+    assert!(store.commit_blocking(put("a", "lost")).is_err());
+    let lost = found(&store, "a").unwrap();
+    assert_eq!(lost.value, b"lost", "it can be read, since it was applied");
+    disk.crash();
+    let store = on(&disk);
+    assert_eq!(value(&store, "a").as_deref(), Some("1"));
+    let next = applied(&store, put("a", "2"));
+    assert!(next.sequence > lost.version);
+    let stale = store.commit_blocking(put("a", "3").expecting("a", Expected::At(lost.version))).unwrap();
+    assert_eq!(stale, Committed::Conflict { key: key("a"), actual: Some(next.sequence) });
 }

@@ -94,8 +94,11 @@ fn verify(dir: &Path, acknowledged: u64, kill: u64) {
     for key in 0..KEYS {
         let range = KeyRange::prefix(format!("\x10{key}/").as_bytes());
         let page = store.scan(&range, false, usize::MAX).unwrap();
-        let found: Vec<(u64, u64)> =
-            page.entries.iter().map(|(_, found)| (found.version, std::str::from_utf8(&found.value[..20]).unwrap().parse().unwrap())).collect();
+        let found: Vec<(u64, u64)> = page
+            .entries
+            .iter()
+            .map(|(_, found)| (found.version, std::str::from_utf8(&found.value[..20]).unwrap().parse().unwrap()))
+            .collect();
         assert_eq!(found.len() as u64, count.min(SLOTS), "kill {kill}: key {key}");
         for (version, number) in found {
             assert!(number + SLOTS > count, "kill {kill}: slot of {number} is stale");

@@ -2,6 +2,8 @@
 //!
 //! `conformance` and `model` run on every engine through [`support::Bench`]; a new engine is one more line in `on_every_engine!`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 mod backup;
 mod conformance;
 mod damage;

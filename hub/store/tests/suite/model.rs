@@ -37,7 +37,8 @@ enum Expectation {
 
 fn random() -> impl Strategy<Value = Random> {
     let bytes = || vec(any::<u8>(), 0..40);
-    let expectation = prop_oneof![1 => Just(Expectation::Absent), 4 => Just(Expectation::Right), 1 => (0..40_u64).prop_map(Expectation::At)];
+    let expectation =
+        prop_oneof![1 => Just(Expectation::Absent), 4 => Just(Expectation::Right), 1 => (0..40_u64).prop_map(Expectation::At)];
     (
         vec((0..24_u8, expectation), 0..2),
         vec((0..24_u8, bytes()), 0..4),

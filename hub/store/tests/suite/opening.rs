@@ -43,7 +43,8 @@ fn a_full_disk_refuses_commits_and_recovers_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let available = Arc::new(AtomicU64::new(1000));
     let probe = Arc::clone(&available);
-    let options = Options { reserve_bytes: 500, free_space: Some(Arc::new(move || Ok(probe.load(Ordering::SeqCst)))), ..Time::default().options() };
+    let options =
+        Options { reserve_bytes: 500, free_space: Some(Arc::new(move || Ok(probe.load(Ordering::SeqCst)))), ..Time::default().options() };
     let store = Store::open_sled(dir.path(), options).unwrap();
     applied(&store, put("a", "1").and(log(&["one"])));
     available.store(499, Ordering::SeqCst);
@@ -80,7 +81,15 @@ fn a_probe_that_fails_refuses_commits_and_applies_nothing() {
 fn too_much_waiting_is_busy_and_applies_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (entered, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(std::sync::Barrier::new(2)));
-    let probe = { let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate)); move || { if entered.fetch_add(1, Ordering::SeqCst) == 0 { gate.wait(); } Ok(u64::MAX) } };
+    let probe = {
+        let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate));
+        move || {
+            if entered.fetch_add(1, Ordering::SeqCst) == 0 {
+                gate.wait();
+            }
+            Ok(u64::MAX)
+        }
+    };
     let options = Options { queue_commits: 2, free_space: Some(Arc::new(probe)), ..Time::default().options() };
     let store = Store::open_sled(dir.path(), options).unwrap();
     // The first is held up in the probe, two wait, the fourth is refused.
@@ -105,6 +114,21 @@ fn a_store_of_a_newer_program_is_refused() {
     engine.sync().unwrap();
     engine.close();
     assert_eq!(open(dir.path()).err(), Some(StoreError::Newer { found: 2, known: 1 }));
+}
+
+#[test]
+fn a_store_whose_making_was_interrupted_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = SledEngine::open(&dir.path().join("sled"), SledOptions { cache_bytes: 1024 * 1024 }).unwrap();
+    engine.close();
+    let id = open(dir.path()).unwrap().id();
+    // Made, but without the mark that is made next.
+    std::fs::remove_file(dir.path().join("store.mark")).unwrap();
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.id(), id);
+    applied(&store, put("a", "1"));
+    store.close().unwrap();
+    assert_eq!(value(&open(dir.path()).unwrap(), "a").as_deref(), Some("1"));
 }
 
 #[test]
