@@ -23,6 +23,9 @@ pub struct Options {
     /// How many redirects to follow; 5. Each hop needs its own grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirects: Option<u32>,
+    /// Put secrets into a body that is not a form, too. Only for bodies in which no text of a customer's stands.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub secrets_in_body: bool,
 }
 
 impl Options {
@@ -101,7 +104,8 @@ fn not_json(response: &HttpResponse, error: &serde_path_to_error::Error<serde_js
     Error::new(ErrorClass::Transient, format!("the answer is not JSON but {kind}{page}: {}", error.inner()))
 }
 
-/// JSON text in which nothing can be taken for a secret's placeholder: a customer may write `{secret:…}` into a message too.
+/// JSON text in which nothing can be taken for a secret's placeholder, even with [`Options::secrets_in_body`]: a customer may write
+/// `{secret:…}` into a message too.
 #[must_use]
 pub fn escape_placeholders(json: &str) -> String {
     let mut escaped = json.to_owned();

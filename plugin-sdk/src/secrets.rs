@@ -1,8 +1,9 @@
 //! Secrets by name. Their values never enter the plugin: it writes `{secret:NAME}` and the hub puts the value in, towards granted hosts only.
 //!
-//! In a URL, header or body of an HTTP request and in [`write_secret`](crate::net::Connection::write_secret):
-//! `{secret:NAME}` is the value, `{base64:…}` encodes whatever stands in it, `{quoted:…}` renders it as a quoted string with
-//! backslash escapes (IMAP, AMI). They nest: `Authorization: Basic {base64:ada:{secret:password}}`.
+//! That works in the path and query of a URL (percent-encoded), in header values, in form bodies (percent-encoded), in other bodies with
+//! `secrets_in_body` (JSON-escaped in JSON), and in [`write_secret`](crate::net::Connection::write_secret). `{base64:…}` encodes whatever
+//! stands in it, `{quoted:…}` renders it as a quoted string with backslash escapes (IMAP, AMI). They nest:
+//! `Authorization: Basic {base64:ada:{secret:password}}`.
 
 use crate::{Error, ErrorClass, Result, sys};
 

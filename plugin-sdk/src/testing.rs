@@ -19,7 +19,7 @@ mod template;
 pub use host::{Blob, Guard, LogLine, TestHost};
 pub use script::{ScriptedStream, line_matches};
 pub use stream::{ByteStream, IntoStream, TestStream, Written};
-pub use template::{render, render_bytes};
+pub use template::{Place, render};
 
 use throughline_schemas::manifest::Manifest;
 

@@ -81,9 +81,24 @@ impl RequestBuilder {
         self.request.body = Some(encoded.join("&").into_bytes());
         self.content_type("application/x-www-form-urlencoded")
     }
-    /// A raw body, in which the hub does substitute `{secret:NAME}`: never put a customer's text into one.
+    /// A form body like [`form`](Self::form), with secrets: each pair of `secrets` is a parameter and the name of the secret it takes.
+    pub fn form_with_secrets(self, pairs: &[(&str, &str)], secrets: &[(&str, &str)]) -> Self {
+        let mut built = self.form(pairs);
+        let body = built.request.body.get_or_insert_default();
+        for (parameter, secret) in secrets {
+            let separator = if body.is_empty() { "" } else { "&" };
+            body.extend_from_slice(format!("{separator}{}={{secret:{secret}}}", percent_encode(parameter)).as_bytes());
+        }
+        built
+    }
+    /// A raw body. The hub puts secrets into it only with [`secrets_in_body`](Self::secrets_in_body).
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.request.body = Some(bytes.into());
+        self
+    }
+    /// Puts secrets into the raw body: only for one in which no text of a customer's stands.
+    pub fn secrets_in_body(mut self) -> Self {
+        self.options.secrets_in_body = true;
         self
     }
     /// How long the whole exchange may take.
@@ -139,6 +154,13 @@ mod tests {
     fn a_query_is_encoded_and_kept_before_the_fragment() {
         let built = get("https://a.example/x?y=1#top").query(&[("q", "a b&c={secret:t}"), ("n", "ü")]).build().unwrap();
         assert_eq!(built.url, "https://a.example/x?y=1&q=a%20b%26c%3D%7Bsecret%3At%7D&n=%C3%BC#top");
+    }
+
+    #[test]
+    fn a_form_takes_secrets_only_where_it_is_told_to() {
+        let built = post("https://a.example").form_with_secrets(&[("user", "{secret:x} &")], &[("password", "pw")]).build().unwrap();
+        assert_eq!(String::from_utf8(built.body.unwrap()).unwrap(), "user=%7Bsecret%3Ax%7D%20%26&password={secret:pw}");
+        assert_eq!(built.headers[0].1, "application/x-www-form-urlencoded");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The imports of a guest, answered by the test host.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::host::{Blob, Inner, LogLine, current};
 use super::stream::TestStream;
+use super::template::Place;
 use super::{http1, template};
 use crate::log::Level;
 use crate::net::Security;
-use crate::{Error, ErrorClass, HttpRequest, HttpResponse, Item, Result, Value};
+use crate::{Error, ErrorClass, HttpRequest, HttpResponse, Item, Result, Value, http};
 
 pub(crate) fn log(level: Level, message: &str, fields: &[(&str, String)]) {
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -93,33 +95,77 @@ pub(crate) fn secret_equals(name: &str, data: &[u8]) -> Result<bool> {
     Ok(template::secret(&current().secrets, name)?.as_bytes() == data)
 }
 
-pub(crate) fn http_send(request: &HttpRequest, _options: Option<&str>) -> Result<HttpResponse> {
-    let host = current();
-    not_cancelled(&host)?;
-    host.requests.borrow_mut().push(request.clone());
-    let rendered = render_request(&host, request)?;
-    let handler = host.http.borrow_mut().take();
-    if let Some(mut handler) = handler {
-        let answer = handler(&rendered);
-        host.http.borrow_mut().get_or_insert(handler);
-        return answer;
-    }
-    if host.real_network {
-        return http1::exchange(&rendered);
-    }
-    Err(denied(&format!("http to {}", request.url)))
+/// As the hub reads it: an unknown option is refused, so that a typing error is noticed.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HttpOptions {
+    #[serde(rename = "timeout_ms")]
+    _timeout_ms: Option<u64>,
+    max_body: Option<u64>,
+    #[serde(rename = "redirects")]
+    _redirects: Option<u32>,
+    secrets_in_body: bool,
 }
 
-fn render_request(host: &Inner, request: &HttpRequest) -> Result<HttpRequest> {
-    let mut rendered = request.clone();
-    rendered.url = template::render(&request.url, &host.secrets)?;
-    for (_, value) in &mut rendered.headers {
-        *value = template::render(value, &host.secrets)?;
+pub(crate) fn http_send(request: &HttpRequest, options: Option<&str>) -> Result<HttpResponse> {
+    let host = current();
+    not_cancelled(&host)?;
+    let options: HttpOptions =
+        serde_json::from_str(options.unwrap_or("{}")).map_err(|error| bug(format!("the options do not fit: {error}")))?;
+    host.requests.borrow_mut().push(request.clone());
+    let rendered = render_request(&host, request, options.secrets_in_body)?;
+    let handler = host.http.borrow_mut().take();
+    let answer = match handler {
+        Some(mut handler) => {
+            let answer = handler(&rendered);
+            host.http.borrow_mut().get_or_insert(handler);
+            answer?
+        }
+        None if host.real_network => http1::exchange(&rendered)?,
+        None => return Err(denied(&format!("http to {}", request.url))),
+    };
+    match options.max_body {
+        Some(max) if answer.body.len() as u64 > max => {
+            Err(Error::new(ErrorClass::InvalidRecord, format!("the answer is larger than the {max} bytes allowed")))
+        }
+        _ => Ok(answer),
     }
-    if let Some(body) = &mut rendered.body {
-        *body = template::render_bytes(body, &host.secrets)?;
+}
+
+/// Secrets never go into the host of a URL, and into a body only where no customer's text can stand.
+fn render_request(host: &Inner, request: &HttpRequest, secrets_in_body: bool) -> Result<HttpRequest> {
+    let mut rendered = request.clone();
+    rendered.url = render_url(&request.url, &host.secrets)?;
+    for (_, value) in &mut rendered.headers {
+        *value = template::render(value, &host.secrets, Place::Header)?;
+    }
+    let kind = http::ResponseExt::header(&HttpResponse { status: 0, headers: request.headers.clone(), body: Vec::new() }, "content-type")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let form = kind.starts_with("application/x-www-form-urlencoded");
+    let text = request.body.as_deref().and_then(|body| std::str::from_utf8(body).ok());
+    if let Some(text) = text.filter(|_| form || secrets_in_body) {
+        let place = match form {
+            true => Place::Percent,
+            false if kind.contains("json") => Place::Json,
+            false => Place::Line,
+        };
+        rendered.body = Some(template::render(text, &host.secrets, place)?.into_bytes());
     }
     Ok(rendered)
+}
+
+fn render_url(url: &str, secrets: &BTreeMap<String, String>) -> Result<String> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| bug(format!("the URL {url:?} is not absolute")))?;
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if scheme.contains('{') || authority.contains(['{', '@']) {
+        return Err(bug("the URL's host must be plain: secrets go into headers, path or query, and users into a header".to_owned()));
+    }
+    Ok(format!("{scheme}://{authority}{}", template::render(rest, secrets, Place::Percent)?))
+}
+
+fn bug(message: String) -> Error {
+    Error::new(ErrorClass::Bug, message)
 }
 
 /// A download reads from memory here.
@@ -175,7 +221,7 @@ impl Connection {
         self.0.borrow_mut().write(data)
     }
     pub(crate) fn write_secret(&self, text: &str) -> Result<()> {
-        let rendered = template::render(text, &current().secrets)?;
+        let rendered = template::render(text, &current().secrets, Place::Line)?;
         self.write(rendered.as_bytes())
     }
 }
@@ -352,14 +398,28 @@ mod tests {
         assert_eq!(http::ResponseExt::header(&response, "a"), Some("dTp0MHA="));
         assert_eq!(response.body, br#""\u007bsecret:t}""#);
         assert_eq!(host.requests()[0].headers[0].1, "{base64:u:{secret:t}}");
-        let download =
-            http::Download::open(&http::put("https://a.example").body("piece{secret:t}").build().unwrap(), &http::Options::default());
-        let download = download.unwrap();
+        let plain = http::put("https://a.example").body("{secret:t}").send().unwrap();
+        assert_eq!(plain.body, b"{secret:t}", "only what asks for it has secrets put into its body");
+        let options = http::Options { secrets_in_body: true, ..Default::default() };
+        let download = http::Download::open(&http::put("https://a.example").body("piece{secret:t}").build().unwrap(), &options).unwrap();
         assert_eq!(
             (download.head().body, download.read(5).unwrap(), download.read(99).unwrap()),
             (vec![], b"piece".to_vec(), b"t0p".to_vec())
         );
         assert!(download.read(1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_secret_is_encoded_for_its_place_and_never_goes_into_a_host() {
+        let answer =
+            |request: &crate::HttpRequest| Ok(HttpResponse { status: 200, headers: vec![], body: request.url.clone().into_bytes() });
+        let _host = TestHost::new().secret("k", "a&b").http(answer).install();
+        assert_eq!(http::get("https://a.example/x?key={secret:k}").send().unwrap().body, b"https://a.example/x?key=a%26b");
+        for url in ["https://{secret:k}.example/", "https://{secret:k}@a.example/", "/relative"] {
+            assert_eq!(http::get(url).send().unwrap_err().class, ErrorClass::Bug, "{url}");
+        }
+        let small = http::Options { max_body: Some(3), ..Default::default() };
+        assert_eq!(http::get("https://a.example/").options(small).send().unwrap_err().class, ErrorClass::InvalidRecord);
     }
 
     #[test]
