@@ -154,7 +154,9 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for bad in ["", "pro_", "enq_00000000000000000000000000", "pro_8zzzzzzzzzzzzzzzzzzzzzzzzz", "pro_0000000000000000000000000u", "pro_é"] {
+        for bad in
+            ["", "pro_", "enq_00000000000000000000000000", "pro_8zzzzzzzzzzzzzzzzzzzzzzzzz", "pro_0000000000000000000000000u", "pro_é"]
+        {
             assert!(bad.parse::<ProfileId>().is_err(), "{bad}");
         }
     }

@@ -21,8 +21,8 @@ pub use event::{Change, ChangeKind, Decision, Evidence};
 pub use id::*;
 pub use identity::{Assurance, Identity, IdentityLink, IdentityType, LinkMethod, Sharing};
 pub use interaction::{
-    Attachment, CallFacts, CallOutcome, Channel, Content, Conversation, Direction, Interaction, InteractionFact, MessageFacts,
-    Participant, ParticipantRole, SelfServiceFacts, ThreadEvidence, Transfer,
+    Attachment, CallFacts, CallOutcome, Channel, Content, Conversation, Direction, Interaction, InteractionFact, MessageFacts, Participant,
+    ParticipantRole, SelfServiceFacts, ThreadEvidence, Transfer,
 };
 pub use profile::{Attributed, Profile, ProfileState};
 pub use time::Timestamp;

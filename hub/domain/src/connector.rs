@@ -157,6 +157,9 @@ pub struct Called<T> {
     pub state: StateChanges,
 }
 
+/// What a webhook request came to: the answer for the silo, and the news.
+pub type Hooked = (HttpResponse, Vec<Item>);
+
 /// Installs plugins and opens connections with them.
 pub trait PluginHost: Send + Sync {
     /// Verifies a component, reads its manifest without running it, compiles it ahead and keeps it. Installing the same bytes again
@@ -187,7 +190,7 @@ pub trait Connector: Send + Sync {
     /// Writes; one outcome for each op.
     fn write<'a>(&'a self, entity: &'a str, ops: Vec<Op>) -> BoxFuture<'a, Result<Called<Vec<Outcome>>, ConnectorError>>;
     /// A webhook request, raw. Items are to be durable before the response is sent.
-    fn webhook(&self, request: HttpRequest) -> BoxFuture<'_, Result<Called<(HttpResponse, Vec<Item>)>, ConnectorError>>;
+    fn webhook(&self, request: HttpRequest) -> BoxFuture<'_, Result<Called<Hooked>, ConnectorError>>;
     /// Registers our webhook at the silo.
     fn webhook_ensure<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Value, ConnectorError>>;
     /// Removes our webhook at the silo.

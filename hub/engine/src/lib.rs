@@ -1,1 +1,25 @@
-//! Being built.
+//! Does. Takes in what connectors report, commits what the domain decides, carries the effects out, and keeps connections alive.
+//!
+//! [`Hub`] is the cheap handle to all of it. The engine knows the store's tables and the connector port; it knows no sled, no
+//! wasmtime and no HTTP framework. Rules live in `throughline-domain`: code here gathers facts, calls a rule, writes the outcome.
+
+mod clock;
+pub mod commands;
+mod dispatch;
+mod error;
+mod hub;
+mod ingest;
+mod lanes;
+mod metrics;
+mod sealed;
+mod services;
+mod supervisor;
+mod views;
+
+pub use clock::{Clock, SystemClock};
+pub use error::{FieldError, HubError, Result};
+pub use hub::{Hub, HubOptions, PageOf, Paging, Stored};
+pub use ingest::{Accepted, IngestBatch};
+pub use metrics::{Metric, MetricKind};
+pub use throughline_store::tables::{AuditEntry, ConflictItem, DeadLetter, Scope};
+pub use views::*;

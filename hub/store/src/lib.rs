@@ -22,6 +22,7 @@ mod sequencer;
 mod snapshot;
 mod status;
 pub mod store;
+pub mod tables;
 mod watch;
 
 pub use engine::{Fault, MemoryDisk};

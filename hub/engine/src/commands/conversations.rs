@@ -1,0 +1,222 @@
+//! Conversations: shown, answered, moved to another enquiry.
+
+use throughline_schemas::connector::OutboundMessage;
+use throughline_schemas::interaction::DeliveryState;
+use throughline_schemas::{
+    Change, ChangeKind, Content, Conversation, ConversationId, DecisionId, Direction, EnquiryId, Evidence, Interaction, InteractionFact,
+    InteractionId, MessageFacts, Participant, ParticipantRole, ThreadEvidence,
+};
+use throughline_store::tables::{
+    ConversationTimeline, Conversations, Deliveries, Delivery, DeliveryKey, DeliveryWork, Enquiries, EnquiryTimeline, Interactions,
+    MessageIdRow, MessageIds, Present, TimelineKey, Tx, read, scan_rows,
+};
+
+use super::{page, page_of};
+use crate::HubError;
+use crate::clock::fresh;
+use crate::error::Result;
+use crate::hub::{Hub, PageOf, Paging, Stored};
+use crate::views::NewMessage;
+
+/// How far back a reply looks for the message it answers.
+const LOOK_BACK: usize = 20;
+/// How long the token in a reply's return address holds, in milliseconds: thirty days.
+const REPLY_TOKEN_MS: i64 = 30 * 24 * 3600 * 1000;
+/// The longest text that is sent, in bytes.
+const LONGEST_TEXT: usize = 40 * 1024;
+
+impl Hub {
+    /// One conversation.
+    pub fn conversation(&self, id: ConversationId) -> Result<Stored<Conversation>> {
+        let row = read::<Conversations>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("conversation", id))?;
+        Ok(Stored { value: row.value, version: row.version })
+    }
+
+    /// What was said in a conversation, newest first.
+    pub fn conversation_interactions(&self, id: ConversationId, paging: Paging) -> Result<PageOf<Interaction>> {
+        self.conversation(id)?;
+        page_of(page::<ConversationTimeline>(&self.inner.store, id.as_bytes(), &paging)?, |key, _, _| {
+            let Some(id) = ConversationTimeline::interaction(key) else { return Ok(None) };
+            Ok(read::<Interactions>(&self.inner.store, &id)?.map(|row| row.value))
+        })
+    }
+
+    /// Sends a message in a conversation: durable when this returns, then dispatched. The interaction says how it goes.
+    pub async fn send_message(&self, id: ConversationId, new: NewMessage) -> Result<Interaction> {
+        if new.text.trim().is_empty() || new.text.len() > LONGEST_TEXT {
+            return Err(HubError::invalid("/text", format!("a text of 1 to {LONGEST_TEXT} bytes is needed")));
+        }
+        let conversation = self.conversation(id)?.value;
+        let connector = self.open_now(conversation.connection_id);
+        if let Some(connector) = &connector
+            && !connector.plugin().exports("channel")
+        {
+            return Err(HubError::conflict(format!("connection {} cannot send messages", conversation.connection_id)));
+        }
+        let interaction = self.transact(|tx| self.queue_message(tx, &conversation, &new)).await?;
+        Ok(interaction)
+    }
+
+    fn queue_message(&self, tx: &mut Tx, conversation: &Conversation, new: &NewMessage) -> Result<Interaction> {
+        let now = self.now();
+        let id = InteractionId::from_bytes(fresh());
+        let message = self.outbound(conversation, new, id)?;
+        let fact = fact_of(conversation, &message, now);
+        let interaction = Interaction {
+            id,
+            connection_id: conversation.connection_id,
+            external_id: message.message_id.clone().unwrap_or_default(),
+            version: None,
+            conversation_id: conversation.id,
+            profile_id: conversation.profile_id,
+            enquiry_id: conversation.enquiry_id,
+            accepted_at: now,
+            delivery: Some(DeliveryState::Queued),
+            fact,
+        };
+        if let Some(message_id) = &message.message_id {
+            tx.put::<MessageIds>(message_id, &MessageIdRow { conversation: conversation.id, ours: true, seen: true })?;
+        }
+        let mut people = self.people(tx);
+        self.write_interaction(&mut people, &interaction)?;
+        let work = DeliveryWork::Send { interaction: id, message: Box::new(message) };
+        let delivery = Delivery { work, since: now, not_before: now, attempts: 0, in_doubt: false, last_error: None };
+        tx.put::<Deliveries>(&DeliveryKey::send(conversation.connection_id, id), &delivery)?;
+        let change = Change {
+            profile_id: conversation.profile_id,
+            enquiry_id: conversation.enquiry_id,
+            conversation_id: Some(conversation.id),
+            interaction_id: Some(id),
+            data: serde_json::json!({ "kind": "message", "channel": conversation.channel, "delivery": "queued" }),
+            ..Change::new(ChangeKind::InteractionAccepted, now)
+        };
+        tx.log(&change)?;
+        Ok(interaction)
+    }
+
+    fn outbound(&self, conversation: &Conversation, new: &NewMessage, id: InteractionId) -> Result<OutboundMessage> {
+        let page = Paging { cursor: None, limit: LOOK_BACK };
+        let earlier = self.conversation_interactions(conversation.id, page)?.items;
+        let last_inbound = earlier.iter().find(|interaction| interaction.fact.direction == Direction::Inbound);
+        let to = match &new.to {
+            Some(to) if !to.is_empty() => to.clone(),
+            _ => {
+                let address = last_inbound
+                    .or(earlier.first())
+                    .and_then(|interaction| interaction.fact.customer())
+                    .and_then(|customer| customer.address.clone());
+                vec![address.ok_or_else(|| HubError::invalid("/to", "the conversation does not say whom to write to; name an address"))?]
+            }
+        };
+        let in_reply_to = last_inbound.and_then(|interaction| interaction.fact.thread.message_id.clone());
+        let mut references = last_inbound.map(|interaction| interaction.fact.thread.references.clone()).unwrap_or_default();
+        references.extend(in_reply_to.clone());
+        let subject = new.subject.clone().or_else(|| conversation.subject.clone().map(|subject| reply_subject(&subject)));
+        let domain = conversation.endpoint.as_deref().and_then(|endpoint| endpoint.split_once('@')).map(|(_, domain)| domain.to_owned());
+        let token = conversation.enquiry_id.map(|enquiry| self.token_for(enquiry, self.now().plus_millis(REPLY_TOKEN_MS)));
+        Ok(OutboundMessage {
+            to,
+            from: conversation.endpoint.clone(),
+            from_name: None,
+            subject,
+            text: new.text.clone(),
+            // The hub's own id under the brand's domain: an answer to it is known for sure.
+            message_id: domain.map(|domain| format!("{id}@{domain}")),
+            in_reply_to,
+            references,
+            token,
+            conversation_key: Some(conversation.key.clone()),
+            automatic: new.automatic,
+        })
+    }
+
+    /// Moves a conversation, with what was said in it, to another enquiry, or out of any.
+    pub async fn attach_conversation(&self, id: ConversationId, enquiry: Option<EnquiryId>, by: &str) -> Result<Stored<Conversation>> {
+        self.conversation(id)?;
+        let places = scan_rows::<ConversationTimeline>(&self.inner.store, id.as_bytes(), None, usize::MAX)?;
+        let interactions: Vec<InteractionId> = places.rows.iter().filter_map(|(key, _)| ConversationTimeline::interaction(key)).collect();
+        self.transact(|tx| {
+            let mut row = tx.get::<Conversations>(&id)?.ok_or_else(|| HubError::not_found("conversation", id))?;
+            if let Some(enquiry) = enquiry {
+                tx.get::<Enquiries>(&enquiry)?.ok_or_else(|| HubError::invalid("/enquiry_id", format!("there is no enquiry {enquiry}")))?;
+            }
+            let from = row.value.enquiry_id;
+            row.value.enquiry_id = enquiry;
+            tx.put::<Conversations>(&id, &row.value)?;
+            for interaction in &interactions {
+                move_interaction(tx, *interaction, enquiry)?;
+            }
+            let now = self.now();
+            let decision = DecisionId::from_bytes(fresh());
+            let name = |enquiry: Option<EnquiryId>| enquiry.map_or_else(|| "no enquiry".to_owned(), |id| id.to_string());
+            let outcome = format!("{id} was moved from {} to {}", name(from), name(enquiry));
+            let evidence = vec![Evidence { rule: "by hand".to_owned(), detail: by.to_owned() }];
+            self.people(tx).decide(decision, "continuity", &outcome, evidence, Vec::new(), row.value.profile_id, enquiry.or(from), None)?;
+            let change = Change {
+                conversation_id: Some(id),
+                enquiry_id: enquiry,
+                profile_id: row.value.profile_id,
+                decision_id: Some(decision),
+                data: serde_json::json!({ "from": from }),
+                ..Change::new(ChangeKind::ConversationMoved, now)
+            };
+            Ok(tx.log(&change)?)
+        })
+        .await?;
+        self.conversation(id)
+    }
+}
+
+fn move_interaction(tx: &mut Tx, id: InteractionId, enquiry: Option<EnquiryId>) -> Result<()> {
+    let Some(mut row) = tx.get::<Interactions>(&id)? else { return Ok(()) };
+    let at = row.value.fact.occurred_at;
+    if let Some(from) = row.value.enquiry_id {
+        tx.delete::<EnquiryTimeline>(&TimelineKey { subject: from, at, interaction: id });
+    }
+    if let Some(to) = enquiry {
+        tx.put::<EnquiryTimeline>(&TimelineKey { subject: to, at, interaction: id }, &Present {})?;
+    }
+    row.value.enquiry_id = enquiry;
+    Ok(tx.put::<Interactions>(&id, &row.value)?)
+}
+
+fn fact_of(conversation: &Conversation, message: &OutboundMessage, now: throughline_schemas::Timestamp) -> InteractionFact {
+    let recipients = message.to.iter().map(|address| Participant {
+        role: ParticipantRole::Customer,
+        identity_type: Some(identity_type(conversation)),
+        address: Some(address.clone()),
+        name: None,
+        sender: false,
+    });
+    InteractionFact {
+        channel: conversation.channel,
+        direction: Direction::Outbound,
+        endpoint: conversation.endpoint.clone(),
+        conversation_key: Some(conversation.key.clone()),
+        occurred_at: now,
+        ended_at: None,
+        participants: recipients.collect(),
+        thread: ThreadEvidence {
+            message_id: message.message_id.clone(),
+            in_reply_to: message.in_reply_to.clone().into_iter().collect(),
+            references: message.references.clone(),
+            tokens: Vec::new(),
+        },
+        automated: message.automatic.then(|| "sent by a rule".to_owned()),
+        variables: std::collections::BTreeMap::new(),
+        content: Content::Message(MessageFacts { subject: message.subject.clone(), text: message.text.clone(), ..MessageFacts::default() }),
+    }
+}
+
+fn identity_type(conversation: &Conversation) -> throughline_schemas::IdentityType {
+    use throughline_schemas::{Channel, IdentityType};
+    match conversation.channel {
+        Channel::Email => IdentityType::Email,
+        Channel::Phone | Channel::Sms => IdentityType::Phone,
+        Channel::Chat | Channel::Social | Channel::Web | Channel::Other => IdentityType::Handle,
+    }
+}
+
+fn reply_subject(subject: &str) -> String {
+    if subject.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("re:")) { subject.to_owned() } else { format!("Re: {subject}") }
+}

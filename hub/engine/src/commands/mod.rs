@@ -1,0 +1,80 @@
+//! What can be asked of the hub, one file per resource: read rows, check, decide, write them with an audit-worthy change.
+
+mod blobs;
+mod connections;
+mod conversations;
+mod enquiries;
+mod events;
+mod idempotency;
+mod keys;
+mod lookup;
+mod operations;
+mod plugins;
+mod profiles;
+mod system;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use throughline_store::Store;
+use throughline_store::tables::{RowPage, Table, TableError, Tx, scan_rows};
+
+use crate::error::Result;
+use crate::hub::{PageOf, Paging};
+use crate::{HubError, hub::Hub};
+
+pub use operations::NewAuditEntry;
+
+/// The longest page.
+pub(crate) const MAX_PAGE: usize = 200;
+/// How often a command is done again because somebody else changed what it read.
+const RETRIES: usize = 16;
+
+/// Reads one page of a table's rows under a prefix.
+fn page<T: Table>(store: &Store, prefix: &[u8], paging: &Paging) -> Result<RowPage<T::Value>> {
+    let after = paging.cursor.as_deref().map(decode_cursor).transpose()?;
+    Ok(scan_rows::<T>(store, prefix, after.as_deref(), paging.limit.clamp(1, MAX_PAGE))?)
+}
+
+fn encode_cursor(key: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(key)
+}
+
+fn decode_cursor(cursor: &str) -> Result<Vec<u8>> {
+    URL_SAFE_NO_PAD
+        .decode(cursor)
+        .map_err(|_| HubError::invalid("/cursor", "this is no cursor of an earlier page; leave it out to begin again"))
+}
+
+/// Turns rows into what is shown.
+fn page_of<V, T>(page: RowPage<V>, mut show: impl FnMut(&[u8], V, u64) -> Result<Option<T>>) -> Result<PageOf<T>> {
+    let next = page.next.as_deref().map(encode_cursor);
+    let mut items = Vec::with_capacity(page.rows.len());
+    for (key, row) in page.rows {
+        items.extend(show(&key, row.value, row.version)?);
+    }
+    Ok(PageOf { items, next })
+}
+
+impl Hub {
+    /// Does something in one unit of work, again if what it read has changed meanwhile.
+    pub(crate) async fn transact<T>(&self, mut work: impl FnMut(&mut Tx) -> Result<T>) -> Result<T> {
+        for _ in 0..RETRIES {
+            let mut tx = Tx::new(&self.inner.store);
+            let done = work(&mut tx)?;
+            if tx.is_empty() {
+                return Ok(done);
+            }
+            match tx.commit().await {
+                Ok(_) => return Ok(done),
+                Err(TableError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(HubError::Busy)
+    }
+}
+
+/// Refuses a version that is not the current one.
+fn expect_version(actual: u64, expected: u64) -> Result<()> {
+    if actual == expected { Ok(()) } else { Err(HubError::Stale { actual }) }
+}

@@ -1,0 +1,172 @@
+//! What needs a person's eye: dead letters, decisions, conflicts, the audit trail.
+
+use serde_json::Value;
+use throughline_schemas::interaction::DeliveryState;
+use throughline_schemas::{
+    Assurance, Attributed, Change, ChangeKind, ConflictId, DeadLetterId, Decision, DecisionId, EnquiryId, InteractionId, ProfileId,
+};
+use throughline_store::tables::{
+    AuditEntry, AuditLog, ConflictItem, Conflicts, DeadLetter, DeadLetters, DecisionIndex, Decisions, Deliveries, Delivery, DeliveryKey,
+    DeliveryWork, Interactions, Leaves, Links, OpenConflicts, read,
+};
+
+use super::{page, page_of};
+use crate::HubError;
+use crate::clock::fresh;
+use crate::error::Result;
+use crate::hub::{Hub, PageOf, Paging};
+use crate::ingest::{IngestBatch, mark_dirty};
+use crate::views::ConflictChoice;
+
+/// Something done through the API, to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewAuditEntry {
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// On what.
+    pub target: String,
+    /// More; never a secret.
+    pub detail: Value,
+}
+
+impl Hub {
+    /// What was given up, oldest first.
+    pub fn dead_letters(&self, paging: Paging) -> Result<PageOf<DeadLetter>> {
+        page_of(page::<DeadLetters>(&self.inner.store, &[], &paging)?, |_, letter, _| Ok(Some(letter)))
+    }
+
+    /// Tries something that was given up again.
+    pub async fn replay_dead_letter(&self, id: DeadLetterId) -> Result<()> {
+        let row = read::<DeadLetters>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("dead letter", id))?;
+        let letter = row.value;
+        if let Some(mut item) = letter.item.clone() {
+            if let Some(reference) = item.data.get("blob").and_then(Value::as_str) {
+                let size = self.blob_size(reference)?;
+                let bytes = self.blob_read(reference, 0, usize::try_from(size).unwrap_or(usize::MAX))?;
+                item.data = serde_json::from_slice(&bytes).map_err(|error| HubError::Internal(error.to_string()))?;
+            }
+            let accepted = self.ingest(letter.connection_id, IngestBatch { items: vec![item], ..IngestBatch::default() }).await?;
+            // What was refused again has a letter of its own now.
+            debug_assert!(accepted.accepted + accepted.duplicates + accepted.rejected == 1);
+        }
+        self.transact(|tx| {
+            if tx.get::<DeadLetters>(&id)?.is_none() {
+                return Ok(());
+            }
+            if let Some(delivery) = letter.delivery.clone() {
+                self.requeue(tx, &letter, delivery)?;
+            }
+            tx.delete::<DeadLetters>(&id);
+            Ok(())
+        })
+        .await
+    }
+
+    fn requeue(&self, tx: &mut throughline_store::tables::Tx, letter: &DeadLetter, delivery: Delivery) -> Result<()> {
+        let now = self.now();
+        let connection = letter.connection_id;
+        let key = match &delivery.work {
+            DeliveryWork::Write { entity, canonical_id } => DeliveryKey::write(connection, entity, canonical_id),
+            DeliveryWork::Send { interaction, .. } => {
+                if let Some(mut row) = tx.get::<Interactions>(interaction)? {
+                    row.value.delivery = Some(DeliveryState::Queued);
+                    tx.put::<Interactions>(interaction, &row.value)?;
+                }
+                DeliveryKey::send(connection, *interaction)
+            }
+        };
+        let fresh = Delivery { since: now, not_before: now, attempts: 0, in_doubt: false, last_error: None, ..delivery };
+        tx.put::<Deliveries>(&key, &fresh)?;
+        // Dispatchers sleep until the log moves.
+        let data = serde_json::json!({ "replayed": letter.id });
+        Ok(tx.log(&Change { data, ..Change::new(ChangeKind::ConnectionChanged, now) })?)
+    }
+
+    /// One decision.
+    pub fn decision(&self, id: DecisionId) -> Result<Decision> {
+        Ok(read::<Decisions>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("decision", id))?.value)
+    }
+
+    /// The decisions about a profile, an enquiry or an interaction, newest first.
+    pub fn decisions(&self, about: &str, paging: Paging) -> Result<PageOf<Decision>> {
+        let bytes = about
+            .parse::<EnquiryId>()
+            .map(|id| *id.as_bytes())
+            .or_else(|_| about.parse::<ProfileId>().map(|id| *id.as_bytes()))
+            .or_else(|_| about.parse::<InteractionId>().map(|id| *id.as_bytes()))
+            .map_err(|_| HubError::invalid("/about", format!("{about:?} is no pro_, enq_ or int_ id")))?;
+        page_of(page::<DecisionIndex>(&self.inner.store, &bytes, &paging)?, |key, _, _| {
+            DecisionIndex::decision(key).map(|id| self.decision(id)).transpose()
+        })
+    }
+
+    /// Conflicts that are open, oldest first.
+    pub fn conflicts(&self, paging: Paging) -> Result<PageOf<ConflictItem>> {
+        page_of(page::<Conflicts>(&self.inner.store, &[], &paging)?, |_, conflict, _| {
+            Ok(Some(conflict).filter(|conflict| conflict.resolved_at.is_none()))
+        })
+    }
+
+    /// Settles a conflict: the chosen value becomes ours and is written wherever it differs.
+    pub async fn resolve_conflict(&self, id: ConflictId, choice: ConflictChoice) -> Result<()> {
+        self.transact(|tx| {
+            let mut conflict = tx.get::<Conflicts>(&id)?.ok_or_else(|| HubError::not_found("conflict", id))?.value;
+            if conflict.resolved_at.is_some() {
+                return Err(HubError::conflict("this conflict is resolved already"));
+            }
+            let value = match &choice {
+                ConflictChoice::Theirs => conflict.theirs.clone(),
+                ConflictChoice::Ours => conflict.ours.clone(),
+                ConflictChoice::Value(value) => value.clone(),
+            };
+            let mut people = self.people(tx);
+            if let Ok(profile) = conflict.canonical_id.parse::<ProfileId>()
+                && let Some(mut row) = people.tx.get::<Leaves>(&profile)?
+            {
+                let said = Attributed { value, source: None, assurance: Assurance::Confirmed, at: people.now };
+                row.value.fields.insert(conflict.field.clone(), said);
+                row.value.updated_at = people.now;
+                people.tx.put::<Leaves>(&profile, &row.value)?;
+                let change = Change { profile_id: Some(profile), ..people.change(ChangeKind::ProfileUpdated) };
+                people.tx.log(&change)?;
+            } else if let Ok(enquiry) = conflict.canonical_id.parse::<EnquiryId>() {
+                self.settle_enquiry_field(&mut people, enquiry, &conflict.field, value)?;
+            }
+            mark_dirty(&mut people, conflict.connection_id, &conflict.entity, &conflict.canonical_id)?;
+            conflict.resolved_at = Some(people.now);
+            tx.put::<Conflicts>(&id, &conflict)?;
+            tx.delete::<OpenConflicts>(&(conflict.connection_id, conflict.entity, conflict.key, conflict.field));
+            Ok(())
+        })
+        .await
+    }
+
+    fn settle_enquiry_field(&self, people: &mut crate::ingest::People<'_>, id: EnquiryId, field: &str, value: Value) -> Result<()> {
+        use throughline_store::tables::Enquiries;
+        let Some(mut row) = people.tx.get::<Enquiries>(&id)? else { return Ok(()) };
+        crate::ingest::set_enquiry_field(&mut row.value, field, value, None, people.now);
+        people.tx.put::<Enquiries>(&id, &row.value)?;
+        let change = Change { enquiry_id: Some(id), ..people.change(ChangeKind::EnquiryUpdated) };
+        Ok(people.tx.log(&change)?)
+    }
+
+    /// The audit trail, newest first.
+    pub fn audit(&self, paging: Paging) -> Result<PageOf<AuditEntry>> {
+        page_of(page::<AuditLog>(&self.inner.store, &[], &paging)?, |_, entry, _| Ok(Some(entry)))
+    }
+
+    /// Keeps what was done through the API.
+    pub async fn record_audit(&self, entry: NewAuditEntry) -> Result<()> {
+        let at = self.now();
+        let entry = AuditEntry { actor: entry.actor, action: entry.action, target: entry.target, detail: entry.detail, at };
+        self.transact(|tx| Ok(tx.put::<AuditLog>(&(at, fresh()), &entry)?)).await
+    }
+
+    /// Whether a link exists for one of our records: what an operator asks when a silo lacks something.
+    pub fn link(&self, connection: throughline_schemas::ConnectionId, entity: &str, key: &str) -> Result<throughline_schemas::sync::Link> {
+        let row = read::<Links>(&self.inner.store, &(connection, entity.to_owned(), key.to_owned()))?;
+        Ok(row.ok_or_else(|| HubError::not_found("link", key))?.value)
+    }
+}

@@ -1,0 +1,163 @@
+//! The handle to everything, and its life: open, run, shut down.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use throughline_domain::connector::{Connector, PluginHost};
+use throughline_domain::continuity::ContinuityPolicy;
+use throughline_domain::sync::retry::RetryPolicy;
+use throughline_schemas::{ApiKeyId, ConnectionId, Timestamp};
+use throughline_store::Store;
+use throughline_store::blobs::Blobs;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, SystemClock};
+use crate::error::Result;
+use crate::lanes::Lanes;
+use crate::metrics::Counters;
+use crate::sealed::MasterKey;
+use crate::supervisor::Running;
+
+/// How the hub is to run.
+#[derive(Clone)]
+pub struct HubOptions {
+    /// The key that seals secrets and signs tokens.
+    pub master_key: MasterKey,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// How enquiries are found.
+    pub continuity: ContinuityPolicy,
+    /// How failed deliveries are tried again.
+    pub retry: RetryPolicy,
+    /// How long connections may take to stop.
+    pub stop_within: Duration,
+}
+
+impl HubOptions {
+    /// The defaults, with this key.
+    #[must_use]
+    pub fn new(master_key: [u8; 32]) -> Self {
+        Self {
+            master_key: MasterKey::new(master_key),
+            clock: Arc::new(SystemClock),
+            continuity: ContinuityPolicy::default(),
+            retry: RetryPolicy::default(),
+            stop_within: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A value with its version, which becomes its ETag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored<T> {
+    /// The value.
+    pub value: T,
+    /// Its version.
+    pub version: u64,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Paging {
+    /// As an earlier page's `next` said.
+    pub cursor: Option<String>,
+    /// How many; at most 200.
+    pub limit: usize,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageOf<T> {
+    /// The things.
+    pub items: Vec<T>,
+    /// The cursor of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// The hub. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all handles share.
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) plugins: Arc<dyn PluginHost>,
+    pub(crate) options: HubOptions,
+    pub(crate) lanes: Lanes,
+    pub(crate) counters: Counters,
+    /// What is known of each connection without asking the store: read on every accepted item.
+    pub(crate) contexts: RwLock<HashMap<ConnectionId, Arc<crate::ingest::ConnectionContext>>>,
+    /// Connections that are running; a tokio mutex because starting and stopping awaits.
+    pub(crate) running: tokio::sync::Mutex<BTreeMap<ConnectionId, Running>>,
+    /// Connectors that are open, for calls from the API.
+    pub(crate) open: RwLock<HashMap<ConnectionId, Arc<dyn Connector>>>,
+    /// Idempotent requests being carried out.
+    pub(crate) in_flight: Mutex<std::collections::HashSet<(String, String)>>,
+    /// When each API key was last used.
+    pub(crate) key_uses: Mutex<HashMap<ApiKeyId, Timestamp>>,
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+impl Hub {
+    /// Opens the hub on a store. Connections are started by [`Hub::start`].
+    pub fn open(options: HubOptions, store: Store, blobs: Blobs, plugins: Arc<dyn PluginHost>) -> Result<Self> {
+        let inner = Inner {
+            store,
+            blobs,
+            plugins,
+            options,
+            lanes: Lanes::new(),
+            counters: Counters::default(),
+            contexts: RwLock::default(),
+            running: tokio::sync::Mutex::default(),
+            open: RwLock::default(),
+            in_flight: Mutex::default(),
+            key_uses: Mutex::default(),
+            stopping: watch::channel(false).0,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Starts every connection that is not paused. A connection that cannot be opened does not hold up the others.
+    pub async fn start(&self) -> Result<()> {
+        for (id, record) in self.all_connections()? {
+            if !record.paused
+                && let Err(error) = self.start_connection(id).await
+            {
+                tracing::error!(connection = %id, %error, "connection could not be started");
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops connections in good order, then the store: what was accepted is durable, what was not is left to the silos.
+    pub async fn shut_down(&self) -> Result<()> {
+        self.inner.stopping.send_replace(true);
+        let running = std::mem::take(&mut *self.inner.running.lock().await);
+        let stops: Vec<_> = running.into_values().map(|running| tokio::spawn(running.stop(self.inner.options.stop_within))).collect();
+        for stop in stops {
+            if let Err(error) = stop.await {
+                tracing::error!(%error, "a connection did not stop cleanly");
+            }
+        }
+        self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        let store = self.inner.store.clone();
+        tokio::task::spawn_blocking(move || store.close()).await.map_err(|error| crate::HubError::Internal(error.to_string()))??;
+        Ok(())
+    }
+
+    /// Resolves when the hub is being shut down: streams that would last for ever end then.
+    pub async fn stopping(&self) {
+        let mut stopping = self.inner.stopping.subscribe();
+        // An error means the hub itself is gone.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.options.clock.now()
+    }
+}

@@ -1,0 +1,252 @@
+//! Things that happened: new ones, and newer versions of known ones.
+
+use throughline_domain::identity::Normalised;
+use throughline_domain::sync::{VersionOrder, newer};
+use throughline_schemas::connector::{ConnectorError, ErrorClass, Item};
+use throughline_schemas::interaction::CallPhase;
+use throughline_schemas::{
+    Assurance, CallFacts, Change, ChangeKind, Content, ConversationId, Direction, EnquiryId, Interaction, InteractionFact, InteractionId,
+};
+use throughline_store::tables::{
+    ConversationTimeline, Enquiries, EnquiryTimeline, Inbox, InboxEntry, Interactions, MessageIdRow, MessageIds, Present, Timeline,
+    TimelineKey, Tx,
+};
+
+use super::people::Found;
+use super::place::{Arrival, Placed};
+use super::{ConnectionContext, ItemOutcome, People};
+use crate::clock::fresh;
+use crate::error::Result;
+use crate::hub::Hub;
+
+/// How many ids of a message are indexed for later ones to find it by.
+const INDEXED_REFERENCES: usize = 20;
+
+impl Hub {
+    pub(super) fn decide_interaction(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item) -> Result<ItemOutcome> {
+        let key = (context.id, item.entity.clone(), item.key.clone());
+        let known = tx.get::<Inbox>(&key)?;
+        if let Some(known) = &known
+            && newer(item.version.as_deref(), known.value.version.as_deref()) != VersionOrder::Newer
+        {
+            return Ok(ItemOutcome::Duplicate);
+        }
+        let fact = parse(item)?;
+        let id = known.map_or_else(|| InteractionId::from_bytes(fresh()), |known| known.value.interaction);
+        let entry = InboxEntry { interaction: id, version: item.version.clone() };
+        let before = tx.get::<Interactions>(&id)?.map(|row| row.value);
+        let now = self.now();
+        let mut people = People { tx, now, connection: Some(context.id) };
+        match before {
+            Some(before) => self.accept_newer(&mut people, context, item, before, fact)?,
+            None => self.accept_new(&mut people, context, item, id, fact)?,
+        }
+        tx.put::<Inbox>(&key, &entry)?;
+        Ok(ItemOutcome::Accepted)
+    }
+
+    fn accept_new(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        item: &Item,
+        id: InteractionId,
+        fact: InteractionFact,
+    ) -> Result<()> {
+        let (person, keys) = self.customer(people, context, &fact, id)?;
+        let arrival = Arrival { id, fact: &fact, person: &person, keys, assurance: assurance_of(&fact) };
+        let placed = self.place(people, context, &arrival)?;
+        self.index(people, &fact, placed.conversation)?;
+        let interaction = Interaction {
+            id,
+            connection_id: context.id,
+            external_id: item.key.clone(),
+            version: item.version.clone(),
+            conversation_id: placed.conversation,
+            profile_id: person.leaf,
+            enquiry_id: placed.enquiry,
+            accepted_at: people.now,
+            delivery: None,
+            fact,
+        };
+        self.write_interaction(people, &interaction)?;
+        self.log_interaction(people, ChangeKind::InteractionAccepted, &interaction, &person, Some(&placed))?;
+        log_ringing(people, None, &interaction, &person)
+    }
+
+    /// A newer version of a known interaction: a call that was ringing and is now answered.
+    fn accept_newer(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        item: &Item,
+        before: Interaction,
+        fact: InteractionFact,
+    ) -> Result<()> {
+        let mut interaction = Interaction { version: item.version.clone(), fact, ..before.clone() };
+        // The place on the timeline is part of its key: it stays where it was first put.
+        interaction.fact.occurred_at = before.fact.occurred_at;
+        let mut person = Found { leaf: before.profile_id, root: None, shared: false, created: false };
+        if let Some(leaf) = before.profile_id {
+            person.root = people.root_of(leaf)?.map(|(root, _)| root);
+        }
+        if before.profile_id.is_none() && interaction.fact.customer().is_some_and(|customer| customer.address.is_some()) {
+            // Who it was became known only later.
+            let (found, keys) = self.customer(people, context, &interaction.fact, interaction.id)?;
+            let arrival =
+                Arrival { id: interaction.id, fact: &interaction.fact, person: &found, keys, assurance: assurance_of(&interaction.fact) };
+            let placed = self.place(people, context, &arrival)?;
+            interaction.profile_id = found.leaf;
+            interaction.enquiry_id = placed.enquiry;
+            person = found;
+        } else if interaction.fact.variables != before.fact.variables
+            && let Some(enquiry) = interaction.enquiry_id
+        {
+            self.add_variables_later(people, context, enquiry, &interaction, &person)?;
+        }
+        self.write_interaction(people, &interaction)?;
+        self.log_interaction(people, ChangeKind::InteractionUpdated, &interaction, &person, None)?;
+        log_ringing(people, Some(&before), &interaction, &person)
+    }
+
+    fn add_variables_later(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        id: EnquiryId,
+        interaction: &Interaction,
+        person: &Found,
+    ) -> Result<()> {
+        let Some(mut row) = people.tx.get::<Enquiries>(&id)? else { return Ok(()) };
+        let before = row.value.variables.clone();
+        let arrival =
+            Arrival { id: interaction.id, fact: &interaction.fact, person, keys: Vec::new(), assurance: assurance_of(&interaction.fact) };
+        super::place::add_variables(&mut row.value, context, &arrival, people.now);
+        if row.value.variables == before {
+            return Ok(());
+        }
+        people.tx.put::<Enquiries>(&id, &row.value)?;
+        let change = Change {
+            enquiry_id: Some(id),
+            profile_id: person.root,
+            interaction_id: Some(interaction.id),
+            ..people.change(ChangeKind::EnquiryUpdated)
+        };
+        Ok(people.tx.log(&change)?)
+    }
+
+    /// Finds or makes the person on the customer's side.
+    fn customer(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        fact: &InteractionFact,
+        id: InteractionId,
+    ) -> Result<(Found, Vec<throughline_domain::identity::IdentityKey>)> {
+        let assurance = assurance_of(fact);
+        let identity: Option<Normalised> = fact.customer().and_then(|customer| {
+            let (kind, address) = (customer.identity_type?, customer.address.as_deref()?);
+            context.normalise(kind, address)
+        });
+        // What comes from a machine, or what we say among ourselves, makes no new person.
+        let identities: Vec<_> = identity.into_iter().map(|identity| (identity, assurance)).collect();
+        let keys = identities.iter().map(|(identity, _)| identity.key.clone()).collect();
+        if fact.direction == Direction::Internal {
+            return Ok((Found { leaf: None, root: None, shared: false, created: false }, keys));
+        }
+        let found = people.resolve(&identities, false, None, Some(id))?;
+        if found.created
+            && let (Some(leaf), Some(name)) = (found.leaf, fact.customer().and_then(|customer| customer.name.as_deref()))
+        {
+            people.suggest_name(leaf, name, context.id)?;
+        }
+        Ok((found, keys))
+    }
+
+    /// Every id by which later messages may refer to this one.
+    fn index(&self, people: &mut People<'_>, fact: &InteractionFact, conversation: ConversationId) -> Result<()> {
+        let ours = fact.direction == Direction::Outbound;
+        if let Some(id) = &fact.thread.message_id {
+            // An id that is known already is not taken over by a stranger's message that claims it.
+            let known = people.tx.get::<MessageIds>(id)?;
+            if known.is_none_or(|known| !known.value.seen && known.value.conversation == conversation) {
+                people.tx.put::<MessageIds>(id, &MessageIdRow { conversation, ours, seen: true })?;
+            }
+        }
+        for id in fact.thread.references.iter().rev().take(INDEXED_REFERENCES) {
+            if people.tx.get::<MessageIds>(id)?.is_none() {
+                people.tx.put::<MessageIds>(id, &MessageIdRow { conversation, ours: false, seen: false })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an interaction with its places on all timelines.
+    pub(crate) fn write_interaction(&self, people: &mut People<'_>, interaction: &Interaction) -> Result<()> {
+        let (at, id) = (interaction.fact.occurred_at, interaction.id);
+        people.tx.put::<Interactions>(&id, interaction)?;
+        if let Some(profile) = interaction.profile_id {
+            people.tx.put::<Timeline>(&TimelineKey { subject: profile, at, interaction: id }, &Present {})?;
+        }
+        if let Some(enquiry) = interaction.enquiry_id {
+            people.tx.put::<EnquiryTimeline>(&TimelineKey { subject: enquiry, at, interaction: id }, &Present {})?;
+        }
+        let conversation = interaction.conversation_id;
+        Ok(people.tx.put::<ConversationTimeline>(&TimelineKey { subject: conversation, at, interaction: id }, &Present {})?)
+    }
+
+    fn log_interaction(
+        &self,
+        people: &mut People<'_>,
+        kind: ChangeKind,
+        interaction: &Interaction,
+        person: &Found,
+        placed: Option<&Placed>,
+    ) -> Result<()> {
+        let change = Change {
+            profile_id: person.root,
+            enquiry_id: interaction.enquiry_id,
+            conversation_id: Some(interaction.conversation_id),
+            interaction_id: Some(interaction.id),
+            decision_id: placed.map(|placed| placed.decision),
+            data: serde_json::json!({ "kind": interaction.fact.content.kind(), "channel": interaction.fact.channel }),
+            ..people.change(kind)
+        };
+        Ok(people.tx.log(&change)?)
+    }
+}
+
+/// The moment of the screen pop: somebody's phone rings that did not ring before.
+fn log_ringing(people: &mut People<'_>, before: Option<&Interaction>, interaction: &Interaction, person: &Found) -> Result<()> {
+    let Content::Call(call) = &interaction.fact.content else { return Ok(()) };
+    let rang = before.map(|before| &before.fact.content);
+    let new: Vec<&String> = call
+        .ringing
+        .iter()
+        .filter(|agent| !matches!(rang, Some(Content::Call(CallFacts { ringing, .. })) if ringing.contains(agent)))
+        .collect();
+    if new.is_empty() || call.phase >= CallPhase::Ended {
+        return Ok(());
+    }
+    let change = Change {
+        profile_id: person.root,
+        enquiry_id: interaction.enquiry_id,
+        conversation_id: Some(interaction.conversation_id),
+        interaction_id: Some(interaction.id),
+        data: serde_json::json!({ "agents": new }),
+        ..people.change(ChangeKind::CallRinging)
+    };
+    Ok(people.tx.log(&change)?)
+}
+
+/// A channel asserts who is speaking; what a machine sends only claims it.
+fn assurance_of(fact: &InteractionFact) -> Assurance {
+    if fact.automated.is_some() { Assurance::Claimed } else { Assurance::Asserted }
+}
+
+fn parse(item: &Item) -> Result<InteractionFact> {
+    let fact: InteractionFact = serde_json::from_value(item.data.clone()).map_err(|error| {
+        ConnectorError::new(ErrorClass::InvalidRecord, format!("the item's data is no interaction: {error}")).with_field("/data")
+    })?;
+    Ok(fact)
+}

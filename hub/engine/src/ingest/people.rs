@@ -1,0 +1,381 @@
+//! Who an item is about: gathers what the store knows of its identities, asks the rule, writes links, profiles and merges.
+
+use std::collections::BTreeMap;
+
+use throughline_domain::identity::{Candidate, IdentityDecision, IdentityFacts, IdentityKey, LinkedTo, Merge, Normalised, Owner, decide};
+use throughline_domain::profile::{LeafFacts, view};
+use throughline_schemas::{
+    Assurance, Change, ChangeKind, ConnectionId, Decision, DecisionId, Identity, IdentityLink, InteractionId, LinkMethod, MergeId, Profile,
+    ProfileId, ProfileState, Sharing, Timestamp,
+};
+use throughline_store::Store;
+use throughline_store::tables::{
+    DecisionIndex, Decisions, Identities, IdentityRow, Leaf, Leaves, MergeRecord, Merges, Present, Row, Tx, read,
+};
+
+use crate::clock::fresh;
+use crate::error::Result;
+
+/// Which rules decided, for the record.
+pub(crate) const RULES: &str = "deterministic-1";
+/// How many merges deep a profile can be looked for: roots are kept flat, so one step is the rule.
+const MAX_DEPTH: usize = 8;
+/// Identities kept with one profile; more than that is no person.
+const MAX_IDENTITIES: usize = 200;
+
+/// Reading and writing of people within one unit of work.
+pub(crate) struct People<'t> {
+    pub(crate) tx: &'t mut Tx,
+    pub(crate) now: Timestamp,
+    pub(crate) connection: Option<ConnectionId>,
+}
+
+/// What came of looking for a person.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// The profile to keep the fact with, before any merge.
+    pub(crate) leaf: Option<ProfileId>,
+    /// The profile that shows it.
+    pub(crate) root: Option<ProfileId>,
+    /// Only a shared identity was known.
+    pub(crate) shared: bool,
+    /// It was made just now.
+    pub(crate) created: bool,
+}
+
+impl People<'_> {
+    /// The root a profile is shown by.
+    pub(crate) fn root_of(&mut self, leaf: ProfileId) -> Result<Option<(ProfileId, Row<Leaf>)>> {
+        let mut id = leaf;
+        for _ in 0..MAX_DEPTH {
+            let Some(row) = self.tx.get::<Leaves>(&id)? else { return Ok(None) };
+            match row.value.merged_into {
+                Some(into) => id = into,
+                None => return Ok(Some((id, row))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn linked_to(&mut self, leaf: ProfileId) -> Result<Option<LinkedTo>> {
+        Ok(self.root_of(leaf)?.map(|(root, row)| LinkedTo {
+            leaf,
+            root,
+            root_created_at: row.value.created_at,
+            root_state: row.value.state,
+        }))
+    }
+
+    /// Finds or makes the person that these identities are of.
+    pub(crate) fn resolve(
+        &mut self,
+        identities: &[(Normalised, Assurance)],
+        trusted_record: bool,
+        linked_record: Option<ProfileId>,
+        interaction: Option<InteractionId>,
+    ) -> Result<Found> {
+        let mut candidates = Vec::with_capacity(identities.len());
+        let mut cannot_link = Vec::new();
+        for (identity, assurance) in identities {
+            let key = &identity.key;
+            let row = self.tx.get::<Identities>(&(key.kind, key.namespace.clone(), key.value.clone()))?;
+            let leaves: Vec<ProfileId> = row.iter().flat_map(|row| row.value.holding()).map(|link| link.profile_id).collect();
+            if leaves.is_empty() {
+                candidates.push(Candidate { identity: identity.clone(), assurance: *assurance, linked_to: None });
+            }
+            for leaf in leaves {
+                let linked_to = self.linked_to(leaf)?;
+                if let Some(linked) = linked_to {
+                    self.collect_cannot_link(linked, &mut cannot_link)?;
+                }
+                candidates.push(Candidate { identity: identity.clone(), assurance: *assurance, linked_to });
+            }
+        }
+        let linked_record = linked_record.map(|leaf| self.linked_to(leaf)).transpose()?.flatten();
+        if let Some(linked) = linked_record {
+            self.collect_cannot_link(linked, &mut cannot_link)?;
+        }
+        let facts = IdentityFacts { candidates, trusted_record, linked_record, fresh: ProfileId::from_bytes(fresh()), cannot_link };
+        let decision = decide(&facts);
+        self.apply(identities, decision, interaction)
+    }
+
+    fn collect_cannot_link(&mut self, linked: LinkedTo, into: &mut Vec<(ProfileId, ProfileId)>) -> Result<()> {
+        for id in [linked.leaf, linked.root] {
+            if let Some(row) = self.tx.get::<Leaves>(&id)? {
+                into.extend(row.value.cannot_link.iter().map(|other| (id, *other)));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        identities: &[(Normalised, Assurance)],
+        decision: IdentityDecision,
+        interaction: Option<InteractionId>,
+    ) -> Result<Found> {
+        let known: Vec<&Normalised> = identities.iter().map(|(identity, _)| identity).collect();
+        let shared = !known.is_empty() && known.iter().all(|identity| identity.sharing == Sharing::Shared);
+        let (leaf, created) = match decision.owner {
+            Owner::Known { leaf, .. } => (leaf, false),
+            Owner::New(id) => (id, true),
+            Owner::Nobody => {
+                return Ok(Found { leaf: None, root: None, shared: shared || decision.ambiguous, created: false });
+            }
+        };
+        let decision_id = DecisionId::from_bytes(fresh());
+        let changed = created || !decision.link.is_empty() || !decision.merges.is_empty();
+        if created {
+            self.create(leaf, decision_id)?;
+        }
+        for (key, method) in &decision.link {
+            let found = identities.iter().find(|(identity, _)| identity.key == *key);
+            let (identity, assurance) = found.expect("the rule links only identities it was given");
+            self.link(leaf, identity, *assurance, *method, decision_id)?;
+        }
+        for merge in &decision.merges {
+            self.merge(merge, decision_id)?;
+        }
+        let root = self.root_of(leaf)?.map(|(root, _)| root);
+        if changed {
+            self.decide(decision_id, "identity", &decision.outcome, decision.evidence, decision.alternatives, root, None, interaction)?;
+        }
+        Ok(Found { leaf: Some(leaf), root, shared: shared || decision.ambiguous, created })
+    }
+
+    fn create(&mut self, id: ProfileId, decision: DecisionId) -> Result<()> {
+        let leaf = Leaf {
+            state: ProfileState::Anonymous,
+            fields: BTreeMap::new(),
+            identities: Vec::new(),
+            merged_into: None,
+            members: Vec::new(),
+            cannot_link: Vec::new(),
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        self.tx.put::<Leaves>(&id, &leaf)?;
+        let change = Change { profile_id: Some(id), decision_id: Some(decision), ..self.change(ChangeKind::ProfileCreated) };
+        Ok(self.tx.log(&change)?)
+    }
+
+    /// Links an identity to a leaf.
+    pub(crate) fn link(
+        &mut self,
+        leaf: ProfileId,
+        normalised: &Normalised,
+        assurance: Assurance,
+        method: LinkMethod,
+        decision_id: DecisionId,
+    ) -> Result<()> {
+        let key = &normalised.key;
+        let identity = Identity {
+            kind: key.kind,
+            namespace: key.namespace.clone(),
+            value: key.value.clone(),
+            raw: normalised.raw.clone(),
+            sharing: normalised.sharing,
+            assurance,
+            first_seen: self.now,
+            last_seen: self.now,
+        };
+        let row_key = (key.kind, key.namespace.clone(), key.value.clone());
+        let mut row = self.tx.get::<Identities>(&row_key)?.map_or_else(IdentityRow::default, |row| row.value);
+        if row.holding().any(|link| link.profile_id == leaf) {
+            return Ok(());
+        }
+        row.links.push(IdentityLink {
+            identity: identity.clone(),
+            profile_id: leaf,
+            method,
+            decision_id,
+            linked_at: self.now,
+            retracted_at: None,
+        });
+        self.tx.put::<Identities>(&row_key, &row)?;
+        if let Some(mut owner) = self.tx.get::<Leaves>(&leaf)? {
+            if owner.value.identities.len() < MAX_IDENTITIES {
+                owner.value.identities.push(identity);
+            }
+            owner.value.updated_at = self.now;
+            self.tx.put::<Leaves>(&leaf, &owner.value)?;
+        }
+        Ok(())
+    }
+
+    /// Takes an identity's link to a leaf back.
+    pub(crate) fn unlink(&mut self, leaf: ProfileId, key: &IdentityKey) -> Result<bool> {
+        let row_key = (key.kind, key.namespace.clone(), key.value.clone());
+        let Some(mut row) = self.tx.get::<Identities>(&row_key)? else { return Ok(false) };
+        let Some(link) = row.value.links.iter_mut().find(|link| link.profile_id == leaf && link.retracted_at.is_none()) else {
+            return Ok(false);
+        };
+        link.retracted_at = Some(self.now);
+        self.tx.put::<Identities>(&row_key, &row.value)?;
+        if let Some(mut owner) = self.tx.get::<Leaves>(&leaf)? {
+            owner
+                .value
+                .identities
+                .retain(|identity| (identity.kind, &identity.namespace, &identity.value) != (key.kind, &key.namespace, &key.value));
+            owner.value.updated_at = self.now;
+            self.tx.put::<Leaves>(&leaf, &owner.value)?;
+        }
+        Ok(true)
+    }
+
+    /// Puts one root under another. Facts stay where they are, so that it can be undone.
+    pub(crate) fn merge(&mut self, merge: &Merge, decision_id: DecisionId) -> Result<()> {
+        // Two merges of one decision may name the same roots: look where they stand now.
+        let Some((loser, mut loser_row)) = self.root_of(merge.loser_root)? else { return Ok(()) };
+        let Some((survivor, mut survivor_row)) = self.root_of(merge.survivor_root)? else { return Ok(()) };
+        if loser == survivor {
+            return Ok(());
+        }
+        let members = std::mem::take(&mut loser_row.value.members);
+        for member in &members {
+            if let Some(mut row) = self.tx.get::<Leaves>(member)? {
+                row.value.merged_into = Some(survivor);
+                self.tx.put::<Leaves>(member, &row.value)?;
+            }
+        }
+        loser_row.value.merged_into = Some(survivor);
+        self.tx.put::<Leaves>(&loser, &loser_row.value)?;
+        survivor_row.value.members.push(loser);
+        survivor_row.value.members.extend(&members);
+        self.tx.put::<Leaves>(&survivor, &survivor_row.value)?;
+        let id = MergeId::from_bytes(fresh());
+        let record = MergeRecord { id, survivor, loser, members, decision_id, at: self.now, undone_at: None };
+        self.tx.put::<Merges>(&loser, &record)?;
+        let change = Change {
+            profile_id: Some(survivor),
+            decision_id: Some(decision_id),
+            data: serde_json::json!({ "merged": loser }),
+            ..self.change(ChangeKind::ProfileMerged)
+        };
+        Ok(self.tx.log(&change)?)
+    }
+
+    /// Undoes the latest merge of a profile; false if it is not merged. A person said so, so they are never merged again by rule.
+    pub(crate) fn unmerge(&mut self, loser: ProfileId, decision_id: DecisionId) -> Result<bool> {
+        let Some(mut merge) = self.tx.get::<Merges>(&loser)?.filter(|row| row.value.undone_at.is_none()) else { return Ok(false) };
+        let Some((survivor, mut survivor_row)) = self.root_of(loser)? else { return Ok(false) };
+        let back: Vec<ProfileId> = merge.value.members.clone();
+        survivor_row.value.members.retain(|member| *member != loser && !back.contains(member));
+        survivor_row.value.cannot_link.push(loser);
+        self.tx.put::<Leaves>(&survivor, &survivor_row.value)?;
+        for member in &back {
+            if let Some(mut row) = self.tx.get::<Leaves>(member)? {
+                row.value.merged_into = Some(loser);
+                self.tx.put::<Leaves>(member, &row.value)?;
+            }
+        }
+        if let Some(mut row) = self.tx.get::<Leaves>(&loser)? {
+            row.value.merged_into = None;
+            row.value.members = back;
+            row.value.cannot_link.push(survivor);
+            self.tx.put::<Leaves>(&loser, &row.value)?;
+        }
+        merge.value.undone_at = Some(self.now);
+        self.tx.put::<Merges>(&loser, &merge.value)?;
+        let change = Change {
+            profile_id: Some(survivor),
+            decision_id: Some(decision_id),
+            data: serde_json::json!({ "separated": loser }),
+            ..self.change(ChangeKind::ProfileUnmerged)
+        };
+        self.tx.log(&change)?;
+        Ok(true)
+    }
+
+    /// The profile that a root shows, its members folded in.
+    pub(crate) fn view(&mut self, id: ProfileId) -> Result<Option<Profile>> {
+        let Some(row) = self.tx.get::<Leaves>(&id)? else { return Ok(None) };
+        let mut members = Vec::with_capacity(row.value.members.len());
+        for member in &row.value.members {
+            if let Some(leaf) = self.tx.get::<Leaves>(member)? {
+                members.push(leaf_facts(*member, &leaf.value));
+            }
+        }
+        Ok(Some(view(&leaf_facts(id, &row.value), &members, row.value.merged_into)))
+    }
+
+    /// Keeps a decision and finds it again by everything it is about.
+    #[expect(clippy::too_many_arguments, reason = "these are the fields of a decision")]
+    pub(crate) fn decide(
+        &mut self,
+        id: DecisionId,
+        subject: &str,
+        outcome: &str,
+        evidence: Vec<throughline_schemas::Evidence>,
+        alternatives: Vec<String>,
+        profile_id: Option<ProfileId>,
+        enquiry_id: Option<throughline_schemas::EnquiryId>,
+        interaction_id: Option<InteractionId>,
+    ) -> Result<()> {
+        let decision = Decision {
+            id,
+            subject: subject.to_owned(),
+            outcome: outcome.to_owned(),
+            evidence,
+            alternatives,
+            rules: RULES.to_owned(),
+            at: self.now,
+            profile_id,
+            enquiry_id,
+            interaction_id,
+        };
+        self.tx.put::<Decisions>(&id, &decision)?;
+        // An enquiry's decisions are found by the enquiry, the others by the profile.
+        let about = enquiry_id.map(|id| *id.as_bytes()).or(profile_id.map(|id| *id.as_bytes())).or(interaction_id.map(|id| *id.as_bytes()));
+        if let Some(about) = about {
+            self.tx.put::<DecisionIndex>(&(about, id), &Present {})?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn change(&self, kind: ChangeKind) -> Change {
+        Change { caused_by: self.connection, ..Change::new(kind, self.now) }
+    }
+}
+
+fn leaf_facts(id: ProfileId, leaf: &Leaf) -> LeafFacts {
+    LeafFacts {
+        id,
+        created_at: leaf.created_at,
+        state: leaf.state,
+        fields: leaf.fields.clone(),
+        identities: leaf.identities.clone(),
+        updated_at: leaf.updated_at,
+    }
+}
+
+/// All links of a leaf's identities, those taken back included.
+pub(crate) fn links_of_leaf(store: &Store, leaf: ProfileId) -> Result<Vec<IdentityLink>> {
+    let Some(row) = read::<Leaves>(store, &leaf)? else { return Ok(Vec::new()) };
+    let mut links = Vec::new();
+    for identity in &row.value.identities {
+        let key = (identity.kind, identity.namespace.clone(), identity.value.clone());
+        if let Some(row) = read::<Identities>(store, &key)? {
+            links.extend(row.value.links.into_iter().filter(|link| link.profile_id == leaf));
+        }
+    }
+    Ok(links)
+}
+
+impl People<'_> {
+    /// Keeps the name a channel showed for somebody new, as weakly as it was said.
+    pub(crate) fn suggest_name(&mut self, leaf: ProfileId, name: &str, source: ConnectionId) -> Result<()> {
+        const LONGEST: usize = 200;
+        let name: String = name.trim().chars().filter(|character| !character.is_control()).take(LONGEST).collect();
+        let Some(mut row) = self.tx.get::<Leaves>(&leaf)? else { return Ok(()) };
+        // An address shown as a name is no name.
+        if name.is_empty() || name.contains('@') || row.value.fields.contains_key("display_name") {
+            return Ok(());
+        }
+        let said =
+            throughline_schemas::Attributed { value: name.into(), source: Some(source), assurance: Assurance::Claimed, at: self.now };
+        row.value.fields.insert("display_name".to_owned(), said);
+        Ok(self.tx.put::<Leaves>(&leaf, &row.value)?)
+    }
+}

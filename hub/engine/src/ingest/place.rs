@@ -1,0 +1,440 @@
+//! Where an interaction goes: gathers threads, tokens and enquiries, asks the rule, writes conversation and enquiry.
+
+use std::collections::BTreeSet;
+
+use throughline_domain::continuity::token::{TokenError, parse_token};
+use throughline_domain::continuity::{
+    ContinuityDecision, ContinuityFacts, EnquiryFacts, Placement, ThreadMatch, ThreadRule, TokenMatch, decide,
+};
+use throughline_domain::identity::IdentityKey;
+use throughline_schemas::{
+    Assurance, Change, ChangeKind, Content, ContextVariable, Conversation, ConversationId, DecisionId, Direction, Enquiry, EnquiryId,
+    EnquiryStatus, InteractionFact, InteractionId, ProfileId, VariableScope,
+};
+use throughline_store::tables::{ConversationKeys, Conversations, Enquiries, EnquiriesByProfile, MessageIds, scan_rows};
+
+use super::people::Found;
+use super::{ConnectionContext, People};
+use crate::clock::fresh;
+use crate::error::Result;
+use crate::hub::Hub;
+
+/// How many ids of a References header are looked up: the newest, and the one that began the thread.
+const REFERENCES: usize = 20;
+/// How many of a person's enquiries are considered.
+const ENQUIRIES: usize = 50;
+
+/// Where an interaction went.
+pub(super) struct Placed {
+    pub(super) conversation: ConversationId,
+    pub(super) enquiry: Option<EnquiryId>,
+    pub(super) decision: DecisionId,
+}
+
+/// What is known of the interaction before it is placed.
+pub(super) struct Arrival<'a> {
+    pub(super) id: InteractionId,
+    pub(super) fact: &'a InteractionFact,
+    pub(super) person: &'a Found,
+    pub(super) keys: Vec<IdentityKey>,
+    pub(super) assurance: Assurance,
+}
+
+impl Hub {
+    /// Decides and writes where an interaction goes.
+    pub(super) fn place(&self, people: &mut People<'_>, context: &ConnectionContext, arrival: &Arrival<'_>) -> Result<Placed> {
+        let facts = self.continuity_facts(people, context, arrival)?;
+        let decision = decide(&facts);
+        let conversation = self.join_conversation(people, context, arrival, &decision)?;
+        let enquiry = self.join_enquiry(people, context, arrival, &decision)?;
+        self.note_conversation(people, arrival, conversation, enquiry, &decision)?;
+        let decision_id = DecisionId::from_bytes(fresh());
+        people.decide(
+            decision_id,
+            "continuity",
+            &decision.outcome,
+            decision.evidence,
+            decision.alternatives,
+            arrival.person.root,
+            enquiry,
+            Some(arrival.id),
+        )?;
+        Ok(Placed { conversation, enquiry, decision: decision_id })
+    }
+
+    fn continuity_facts(&self, people: &mut People<'_>, context: &ConnectionContext, arrival: &Arrival<'_>) -> Result<ContinuityFacts> {
+        let fact = arrival.fact;
+        let threads = self.threads(people, context, fact)?;
+        let tokens = self.tokens(people, fact)?;
+        let mut named: BTreeSet<EnquiryId> = threads.iter().filter_map(|thread| thread.enquiry).collect();
+        named.extend(tokens.iter().map(|token| token.enquiry));
+        if let Some(root) = arrival.person.root
+            && !arrival.person.created
+        {
+            named.extend(self.enquiries_of(people, root)?);
+        }
+        let mut enquiries = Vec::with_capacity(named.len());
+        for id in named {
+            enquiries.extend(enquiry_facts(people, id)?);
+        }
+        Ok(ContinuityFacts {
+            sender: arrival.person.root,
+            sender_shared: arrival.person.shared,
+            assurance: arrival.assurance,
+            sender_keys: arrival.keys.clone(),
+            outbound: fact.direction != Direction::Inbound,
+            automated: fact.automated.clone(),
+            tokens,
+            threads,
+            enquiries,
+            brand: context.brand.clone(),
+            channel: fact.channel,
+            now: people.now,
+            policy: self.inner.options.continuity,
+            fresh: EnquiryId::from_bytes(fresh()),
+            starts_enquiry: fact.direction == Direction::Inbound && arrival.person.root.is_some() && fact.automated.is_none(),
+        })
+    }
+
+    fn threads(&self, people: &mut People<'_>, context: &ConnectionContext, fact: &InteractionFact) -> Result<Vec<ThreadMatch>> {
+        let mut found: Vec<(ThreadRule, ConversationId)> = Vec::new();
+        if let Some(key) = &fact.conversation_key
+            && let Some(row) = people.tx.get::<ConversationKeys>(&(context.id, key.clone()))?
+        {
+            found.push((ThreadRule::ThreadKey, row.value));
+        }
+        let references = &fact.thread.references;
+        let newest = references.iter().rev().take(REFERENCES);
+        for (position, id) in fact.thread.in_reply_to.iter().take(REFERENCES).chain(newest).chain(references.first()).enumerate() {
+            if let Some(row) = people.tx.get::<MessageIds>(id)? {
+                // Only In-Reply-To naming our own message is as good as a thread key; anything may stand in References.
+                let answers_ours = row.value.ours && position < fact.thread.in_reply_to.len().min(REFERENCES);
+                found.push((if answers_ours { ThreadRule::OurMessageId } else { ThreadRule::KnownReference }, row.value.conversation));
+            }
+        }
+        found.sort_by_key(|(rule, _)| *rule);
+        let mut threads = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (rule, id) in found {
+            if seen.insert(id)
+                && let Some(row) = people.tx.get::<Conversations>(&id)?
+            {
+                threads.push(self.thread_match(people, rule, &row.value)?);
+            }
+        }
+        Ok(threads)
+    }
+
+    fn thread_match(&self, people: &mut People<'_>, rule: ThreadRule, conversation: &Conversation) -> Result<ThreadMatch> {
+        let mut participants = Vec::new();
+        let mut addresses = Vec::new();
+        if let Some(profile) = conversation.profile_id
+            && let Some((root, row)) = people.root_of(profile)?
+        {
+            participants.push(root);
+            addresses.extend(row.value.identities.iter().map(|identity| IdentityKey {
+                kind: identity.kind,
+                namespace: identity.namespace.clone(),
+                value: identity.value.clone(),
+            }));
+        }
+        Ok(ThreadMatch {
+            rule,
+            conversation: conversation.id,
+            enquiry: conversation.enquiry_id,
+            participants,
+            participant_addresses: addresses,
+        })
+    }
+
+    fn tokens(&self, people: &mut People<'_>, fact: &InteractionFact) -> Result<Vec<TokenMatch>> {
+        let mut matches = Vec::new();
+        for presented in fact.thread.tokens.iter().take(REFERENCES) {
+            // What is no token of ours at all says nothing; what is one but has expired is said.
+            match parse_token(presented, people.now, &|data| self.inner.options.master_key.mac("continuity token", data)) {
+                Ok((enquiry, _)) => {
+                    let root = self.root_of_enquiry(people, enquiry)?;
+                    matches.push(TokenMatch { enquiry, root, valid: root.is_some(), why_not: None });
+                }
+                Err(error @ TokenError::Expired { enquiry, .. }) => {
+                    let root = self.root_of_enquiry(people, enquiry)?;
+                    matches.push(TokenMatch { enquiry, root, valid: false, why_not: Some(error.to_string()) });
+                }
+                Err(TokenError::Malformed | TokenError::Forged) => {}
+            }
+        }
+        Ok(matches)
+    }
+
+    fn root_of_enquiry(&self, people: &mut People<'_>, id: EnquiryId) -> Result<Option<ProfileId>> {
+        match people.tx.get::<Enquiries>(&id)? {
+            Some(row) => Ok(people.root_of(row.value.profile_id)?.map(|(root, _)| root)),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest enquiries of a person, over all profiles merged into one.
+    fn enquiries_of(&self, people: &mut People<'_>, root: ProfileId) -> Result<Vec<EnquiryId>> {
+        let mut leaves = vec![root];
+        if let Some((_, row)) = people.root_of(root)? {
+            leaves.extend(row.value.members);
+        }
+        let mut ids = Vec::new();
+        for leaf in leaves {
+            let page = scan_rows::<EnquiriesByProfile>(people.tx.store(), leaf.as_bytes(), None, ENQUIRIES)?;
+            ids.extend(page.rows.iter().filter_map(|(key, _)| EnquiriesByProfile::enquiry(key)));
+        }
+        Ok(ids)
+    }
+
+    fn join_conversation(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        arrival: &Arrival<'_>,
+        decision: &ContinuityDecision,
+    ) -> Result<ConversationId> {
+        if let Some(id) = decision.conversation {
+            return Ok(id);
+        }
+        let fact = arrival.fact;
+        let id = ConversationId::from_bytes(fresh());
+        // A parked message names a silo's thread that is another person's: it must not take that thread's place.
+        let taken = match &fact.conversation_key {
+            Some(key) => people.tx.get::<ConversationKeys>(&(context.id, key.clone()))?.is_some(),
+            None => true,
+        };
+        let key = fact.conversation_key.clone().unwrap_or_else(|| id.to_string());
+        let conversation = Conversation {
+            id,
+            connection_id: context.id,
+            channel: fact.channel,
+            key: key.clone(),
+            profile_id: arrival.person.leaf,
+            enquiry_id: None,
+            endpoint: fact.endpoint.clone(),
+            subject: subject(fact).map(str::to_owned),
+            started_at: fact.occurred_at,
+            updated_at: fact.occurred_at,
+        };
+        people.tx.put::<Conversations>(&id, &conversation)?;
+        if !taken {
+            people.tx.put::<ConversationKeys>(&(context.id, key), &id)?;
+        }
+        let change =
+            Change { conversation_id: Some(id), profile_id: arrival.person.root, ..people.change(ChangeKind::ConversationStarted) };
+        people.tx.log(&change)?;
+        Ok(id)
+    }
+
+    fn join_enquiry(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        arrival: &Arrival<'_>,
+        decision: &ContinuityDecision,
+    ) -> Result<Option<EnquiryId>> {
+        match &decision.placement {
+            Placement::Attach { enquiry, reopen } => self.go_on(people, context, arrival, *enquiry, *reopen).map(Some),
+            Placement::Open { enquiry, follows } => self.open_enquiry(people, context, arrival, *enquiry, *follows).map(Some),
+            Placement::Suggest { then_open: Some(enquiry), .. } => self.open_enquiry(people, context, arrival, *enquiry, None).map(Some),
+            Placement::Park { .. } | Placement::Suggest { then_open: None, .. } | Placement::None => Ok(None),
+        }
+    }
+
+    fn go_on(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        arrival: &Arrival<'_>,
+        id: EnquiryId,
+        reopen: Option<EnquiryStatus>,
+    ) -> Result<EnquiryId> {
+        let Some(mut row) = people.tx.get::<Enquiries>(&id)? else { return Ok(id) };
+        let before = row.value.clone();
+        let enquiry = &mut row.value;
+        if let Some(status) = reopen {
+            enquiry.status = status;
+            enquiry.resolved_at = None;
+        }
+        enquiry.updated_at = enquiry.updated_at.max(arrival.fact.occurred_at);
+        add_variables(enquiry, context, arrival, people.now);
+        people.tx.put::<Enquiries>(&id, enquiry)?;
+        if enquiry.status != before.status {
+            people.tx.put::<EnquiriesByProfile>(&(enquiry.profile_id, id), &enquiry.status)?;
+        }
+        if enquiry.status != before.status || enquiry.variables != before.variables {
+            let change = Change {
+                enquiry_id: Some(id),
+                profile_id: arrival.person.root,
+                interaction_id: Some(arrival.id),
+                ..people.change(ChangeKind::EnquiryUpdated)
+            };
+            people.tx.log(&change)?;
+        }
+        Ok(id)
+    }
+
+    fn open_enquiry(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        arrival: &Arrival<'_>,
+        id: EnquiryId,
+        follows: Option<EnquiryId>,
+    ) -> Result<EnquiryId> {
+        let leaf = arrival.person.leaf.expect("the rule opens enquiries only for a known person");
+        let mut enquiry = Enquiry {
+            id,
+            profile_id: leaf,
+            reason: reason(arrival.fact),
+            status: EnquiryStatus::Open,
+            owner: None,
+            brand: context.brand.clone(),
+            variables: std::collections::BTreeMap::new(),
+            follows,
+            opened_at: people.now,
+            updated_at: arrival.fact.occurred_at,
+            resolved_at: None,
+        };
+        add_variables(&mut enquiry, context, arrival, people.now);
+        people.tx.put::<Enquiries>(&id, &enquiry)?;
+        people.tx.put::<EnquiriesByProfile>(&(leaf, id), &enquiry.status)?;
+        let change = Change {
+            enquiry_id: Some(id),
+            profile_id: arrival.person.root,
+            interaction_id: Some(arrival.id),
+            ..people.change(ChangeKind::EnquiryOpened)
+        };
+        people.tx.log(&change)?;
+        Ok(id)
+    }
+
+    fn note_conversation(
+        &self,
+        people: &mut People<'_>,
+        arrival: &Arrival<'_>,
+        id: ConversationId,
+        enquiry: Option<EnquiryId>,
+        decision: &ContinuityDecision,
+    ) -> Result<()> {
+        let Some(mut row) = people.tx.get::<Conversations>(&id)? else { return Ok(()) };
+        let conversation = &mut row.value;
+        conversation.updated_at = conversation.updated_at.max(arrival.fact.occurred_at);
+        let parked = matches!(decision.placement, Placement::Park { .. });
+        if conversation.enquiry_id.is_none() && !parked {
+            conversation.enquiry_id = enquiry;
+        }
+        if conversation.profile_id.is_none() && !parked {
+            conversation.profile_id = arrival.person.leaf;
+        }
+        Ok(people.tx.put::<Conversations>(&id, conversation)?)
+    }
+}
+
+fn enquiry_facts(people: &mut People<'_>, id: EnquiryId) -> Result<Option<EnquiryFacts>> {
+    let Some(row) = people.tx.get::<Enquiries>(&id)? else { return Ok(None) };
+    let enquiry = row.value;
+    let Some((root, _)) = people.root_of(enquiry.profile_id)? else { return Ok(None) };
+    Ok(Some(EnquiryFacts {
+        id,
+        root,
+        status: enquiry.status,
+        brand: enquiry.brand,
+        opened_at: enquiry.opened_at,
+        updated_at: enquiry.updated_at,
+        resolved_at: enquiry.resolved_at,
+        reason: enquiry.reason,
+    }))
+}
+
+/// What the channel carried and what the patterns find in the text.
+pub(super) fn add_variables(
+    enquiry: &mut Enquiry,
+    context: &ConnectionContext,
+    arrival: &Arrival<'_>,
+    now: throughline_schemas::Timestamp,
+) {
+    let fact = arrival.fact;
+    let variable = |value, classification| ContextVariable {
+        value,
+        scope: VariableScope::Enquiry,
+        classification,
+        assurance: arrival.assurance,
+        source: Some(context.id),
+        at: now,
+        expires_at: None,
+    };
+    for (name, value) in &fact.variables {
+        let changed = enquiry.variables.get(name).is_none_or(|known| known.value != *value);
+        if changed {
+            enquiry.variables.insert(name.clone(), variable(value.clone(), Default::default()));
+        }
+    }
+    let Content::Message(message) = &fact.content else { return };
+    if fact.direction != Direction::Inbound {
+        return;
+    }
+    for extractor in &context.extractors {
+        let found = message.subject.as_deref().and_then(|subject| extractor.find(subject)).or_else(|| extractor.find(&message.text));
+        let name = &extractor.rule().variable;
+        if let Some(found) = found
+            && enquiry.variables.get(name).is_none_or(|known| known.value != *found)
+        {
+            enquiry.variables.insert(name.clone(), variable(found.into(), extractor.rule().classification));
+        }
+    }
+}
+
+fn subject(fact: &InteractionFact) -> Option<&str> {
+    match &fact.content {
+        Content::Message(message) => message.subject.as_deref().filter(|subject| !subject.trim().is_empty()),
+        _ => None,
+    }
+}
+
+/// What an enquiry is about, as far as its first interaction tells.
+fn reason(fact: &InteractionFact) -> String {
+    const LONGEST: usize = 200;
+    let text = match &fact.content {
+        Content::Message(message) => {
+            subject(fact).map(strip_reply_prefixes).filter(|text| !text.is_empty()).unwrap_or(message.text.as_str()).trim().to_owned()
+        }
+        Content::Call(call) => match (&call.queue, &fact.endpoint) {
+            (Some(queue), _) => format!("Call to {queue}"),
+            (None, Some(endpoint)) => format!("Call to {endpoint}"),
+            (None, None) => "Call".to_owned(),
+        },
+        Content::SelfService(_) => "Self-service".to_owned(),
+        Content::Note { text } => text.clone(),
+    };
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(LONGEST).collect()
+}
+
+/// Reply and forward marks of the mail programs in use, in their languages.
+fn strip_reply_prefixes(subject: &str) -> &str {
+    const MARKS: [&str; 12] = ["re:", "fw:", "fwd:", "aw:", "wg:", "sv:", "vs:", "tr:", "rv:", "antw:", "odp:", "rif:"];
+    let mut rest = subject.trim();
+    'again: loop {
+        for mark in MARKS {
+            if rest.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark)) {
+                rest = rest[mark.len()..].trim_start();
+                continue 'again;
+            }
+        }
+        return rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_marks_are_stripped_however_often_they_stand() {
+        for (subject, wanted) in [("Re: AW: fwd:  Late order", "Late order"), ("Report", "Report"), ("RE:", ""), ("Ré: x", "Ré: x")] {
+            assert_eq!(strip_reply_prefixes(subject), wanted);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Keeps connections alive: opens connectors, runs their listener, polls their entities, dispatches to them, backs off, stops.
+
+mod health;
+mod poll;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_domain::connector::{ConnectionSpec, Connector, Secret};
+use throughline_schemas::ConnectionId;
+use throughline_schemas::connector::{ConnectorError, ErrorClass};
+use throughline_schemas::manifest::Canonical;
+use throughline_store::tables::{ConnectionRecord, Connections, Cursors, Secrets, leading_id, read, scan_rows, trailing_name};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+pub(crate) use health::Health;
+
+use crate::error::Result;
+use crate::hub::Hub;
+use crate::metrics::Counter;
+use crate::services::ConnectionServices;
+use crate::{HubError, dispatch};
+
+/// The name under which a listener's checkpoint is kept among the cursors.
+pub(crate) const LISTEN_CURSOR: &str = "listen";
+/// A listener that has run for so long without an error is taken to work.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// A running connection.
+pub(crate) struct Running {
+    pub(crate) health: Arc<Health>,
+    /// Wakes the pollers: an admin asked for a sync.
+    pub(crate) poll_now: Arc<Notify>,
+    connector: Arc<dyn Connector>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Stops everything, then drops the connector's instances.
+    pub(crate) async fn stop(mut self, within: Duration) {
+        self.stop.send_replace(true);
+        self.connector.stop().await;
+        let drained = tokio::time::timeout(within, async { while self.tasks.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::warn!("a connection's tasks did not end in time and are aborted");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// What the tasks of one connection share.
+#[derive(Clone)]
+pub(crate) struct Task {
+    pub(crate) hub: Hub,
+    pub(crate) id: ConnectionId,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) poll_now: Arc<Notify>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Task {
+    /// Runs `work` unless the connection is stopped first.
+    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            // An error means that whoever could stop us is gone, which is a stop too.
+            _ = stop.wait_for(|stop| *stop) => None,
+            done = work => Some(done),
+        }
+    }
+
+    /// Waits until the next attempt may be made; false if the connection is stopped first.
+    pub(crate) async fn back_off(&self, error: &ConnectorError) -> bool {
+        let now = self.hub.now();
+        let next = self.health.failed(error.clone(), now);
+        let wait = Duration::from_millis(u64::try_from(next.since(now)).unwrap_or(0));
+        self.unless_stopped(tokio::time::sleep(wait)).await.is_some()
+    }
+}
+
+impl Hub {
+    pub(crate) fn all_connections(&self) -> Result<Vec<(ConnectionId, ConnectionRecord)>> {
+        let page = scan_rows::<Connections>(&self.inner.store, &[], None, usize::MAX)?;
+        Ok(page.rows.into_iter().filter_map(|(key, row)| Some((ConnectionId::from_bytes(leading_id(&key)?), row.value))).collect())
+    }
+
+    /// Opens a connection's connector, whether it is to run or only to be checked.
+    pub(crate) fn open_connector(&self, id: ConnectionId, record: &ConnectionRecord) -> Result<Arc<dyn Connector>> {
+        let spec = ConnectionSpec {
+            id,
+            plugin: record.plugin.clone(),
+            version: record.plugin_version.clone(),
+            config: record.config.clone(),
+            secrets: self.secrets(id)?,
+            grants: record.grants.clone(),
+        };
+        Ok(self.inner.plugins.open(spec, ConnectionServices::new(self, id))?)
+    }
+
+    pub(crate) fn secrets(&self, id: ConnectionId) -> Result<BTreeMap<String, Secret>> {
+        let page = scan_rows::<Secrets>(&self.inner.store, id.as_bytes(), None, usize::MAX)?;
+        let mut secrets = BTreeMap::new();
+        for (key, row) in page.rows {
+            let name = trailing_name(&key).unwrap_or_default();
+            let opened = self.inner.options.master_key.open(&format!("{id}/{name}"), &row.value.sealed);
+            let opened = opened.ok_or_else(|| {
+                HubError::Internal(format!("secret {name:?} of {id} cannot be opened: the hub's key is not the one it was sealed with"))
+            })?;
+            secrets.insert(name, Secret::new(opened));
+        }
+        Ok(secrets)
+    }
+
+    /// Starts a connection's tasks. Starting a running one is no change.
+    pub(crate) async fn start_connection(&self, id: ConnectionId) -> Result<()> {
+        let mut running = self.inner.running.lock().await;
+        if running.contains_key(&id) {
+            return Ok(());
+        }
+        let row = read::<Connections>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("connection", id))?;
+        let connector = self.open_connector(id, &row.value)?;
+        self.forget_context(id);
+        let context = self.connection_context(id)?;
+        let (stop, stopped) = watch::channel(false);
+        let task = Task {
+            hub: self.clone(),
+            id,
+            connector: Arc::clone(&connector),
+            health: Arc::new(Health::default()),
+            poll_now: Arc::new(Notify::new()),
+            stop: stopped,
+        };
+        let mut tasks = JoinSet::new();
+        let plugin = connector.plugin().clone();
+        if plugin.exports("listener") {
+            tasks.spawn(listen(task.clone()));
+        }
+        if plugin.exports("source") {
+            for (name, entity) in &context.entities {
+                // What a listener brings need not be polled as well, unless somebody says so.
+                let wanted = context.sync.contains_key(name) || (entity.canonical == Canonical::Interaction && !plugin.exports("listener"));
+                if entity.readable && wanted {
+                    let seconds = context.sync.get(name).map_or(60, |sync| sync.poll_seconds).max(1);
+                    tasks.spawn(poll::run(task.clone(), name.clone(), Duration::from_secs(u64::from(seconds))));
+                }
+            }
+        }
+        if plugin.exports("sink") || plugin.exports("channel") {
+            tasks.spawn(dispatch::run(task.clone()));
+        }
+        self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&connector));
+        running.insert(id, Running { health: task.health, poll_now: task.poll_now, connector, stop, tasks });
+        tracing::info!(connection = %id, plugin = %plugin.manifest.name, "connection started");
+        Ok(())
+    }
+
+    pub(crate) async fn stop_connection(&self, id: ConnectionId) {
+        let running = self.inner.running.lock().await.remove(&id);
+        self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
+        if let Some(running) = running {
+            running.stop(self.inner.options.stop_within).await;
+            tracing::info!(connection = %id, "connection stopped");
+        }
+        self.forget_context(id);
+    }
+}
+
+/// Runs a listener over and over.
+async fn listen(task: Task) {
+    loop {
+        let checkpoint = match read::<Cursors>(&task.hub.inner.store, &(task.id, LISTEN_CURSOR.to_owned())) {
+            Ok(row) => row.map(|row| row.value.cursor),
+            Err(error) => {
+                let error = ConnectorError::new(ErrorClass::Transient, error.to_string());
+                if task.back_off(&error).await {
+                    continue;
+                }
+                return;
+            }
+        };
+        let health = Arc::clone(&task.health);
+        let hub = task.hub.clone();
+        let settle = async move {
+            tokio::time::sleep(SETTLED).await;
+            health.worked(hub.now());
+            std::future::pending::<()>().await;
+        };
+        let run = async {
+            tokio::select! {
+                ended = task.connector.listen(checkpoint) => ended,
+                () = settle => unreachable!("it waits for ever"),
+            }
+        };
+        let Some(ended) = task.unless_stopped(run).await else { return };
+        let error = match ended {
+            Ok(()) => ConnectorError::new(ErrorClass::Transient, "the silo ended the connection"),
+            Err(error) if error.class == ErrorClass::Cancelled => return,
+            Err(error) => error,
+        };
+        tracing::warn!(connection = %task.id, %error, "listener ended; it will be started again");
+        task.hub.inner.counters.add(Counter::Restarts, task.id, 1);
+        if !task.back_off(&error).await {
+            return;
+        }
+    }
+}
