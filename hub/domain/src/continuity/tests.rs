@@ -124,6 +124,8 @@ fn c0_what_has_no_open_enquiry_opens_one() {
     let elsewhere = EnquiryFacts { brand: "other".to_owned(), ..enquiry(1, ADA, Open, 1) };
     let decision = check(facts(vec![elsewhere]), "open 99");
     assert!(decision.alternatives[0].contains("open with brand \"other\""), "{decision:?}");
+    let ended_elsewhere = EnquiryFacts { brand: "other".to_owned(), ..enquiry(1, ADA, Closed, 1) };
+    check(facts(vec![ended_elsewhere]), "open 99");
     check(ContinuityFacts { sender: None, sender_keys: vec![], ..facts(vec![enquiry(1, ADA, Open, 1)]) }, "open 99");
     check(ContinuityFacts { sender: None, starts_enquiry: false, ..facts(vec![]) }, "none");
     // Who only claims to be Ada does not follow on her enquiries.

@@ -180,6 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn a_good_trial_forgets_what_led_to_it() {
+        let mut breaker = Breaker::default();
+        waits(&mut breaker, &[0, 1, 2, 3, 4]);
+        breaker.record_success(breaker.next_attempt(at(5)));
+        // Well within ten minutes of the five failures.
+        assert_eq!(waits(&mut breaker, &[6 * MINUTE_MS]), [SECOND_MS]);
+    }
+
+    #[test]
     fn failures_long_apart_do_not_open_it() {
         let mut breaker = Breaker::default();
         let far_apart: Vec<i64> = (0..20).map(|number| number * 3 * MINUTE_MS).collect();
