@@ -23,14 +23,20 @@ pub struct Options {
     /// How many redirects to follow; 5. Each hop needs its own grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirects: Option<u32>,
-    /// Put secrets into a body that is not a form, too. Only for bodies in which no text of a customer's stands.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub secrets_in_body: bool,
 }
 
-impl Options {
+/// What the hub is told besides the request.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    options: &'a Options,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    secrets_in_body: bool,
+}
+
+impl Told<'_> {
     fn to_json(&self) -> Result<Option<String>> {
-        if *self == Self::default() {
+        if *self.options == Options::default() && !self.secrets_in_body {
             return Ok(None);
         }
         let text = serde_json::to_string(self).map_err(|error| Error::new(ErrorClass::Bug, error.to_string()))?;
@@ -40,7 +46,12 @@ impl Options {
 
 /// Sends a request. Any status is `Ok`; only a failure of the transport is an error.
 pub fn send(request: &HttpRequest, options: &Options) -> Result<HttpResponse> {
-    sys::http_send(request, options.to_json()?.as_deref())
+    sys::http_send(request, Told { options, secrets_in_body: false }.to_json()?.as_deref())
+}
+
+/// Sends a request whose body, though it is no form, holds placeholders of secrets: only for one in which no text of a customer's stands.
+pub fn send_with_secrets_in_body(request: &HttpRequest, options: &Options) -> Result<HttpResponse> {
+    sys::http_send(request, Told { options, secrets_in_body: true }.to_json()?.as_deref())
 }
 
 /// A response whose body is read piece by piece, for what should not be in memory as a whole.
@@ -49,7 +60,7 @@ pub struct Download(sys::Download);
 impl Download {
     /// Sends the request and returns when the head of the response is there.
     pub fn open(request: &HttpRequest, options: &Options) -> Result<Self> {
-        sys::Download::open(request, options.to_json()?.as_deref()).map(Self)
+        sys::Download::open(request, Told { options, secrets_in_body: false }.to_json()?.as_deref()).map(Self)
     }
     /// Status and headers; the body is empty.
     #[must_use]
@@ -104,7 +115,7 @@ fn not_json(response: &HttpResponse, error: &serde_path_to_error::Error<serde_js
     Error::new(ErrorClass::Transient, format!("the answer is not JSON but {kind}{page}: {}", error.inner()))
 }
 
-/// JSON text in which nothing can be taken for a secret's placeholder, even with [`Options::secrets_in_body`]: a customer may write
+/// JSON text in which nothing can be taken for a secret's placeholder, even with [`send_with_secrets_in_body`]: a customer may write
 /// `{secret:…}` into a message too.
 #[must_use]
 pub fn escape_placeholders(json: &str) -> String {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Options, escape_placeholders, send};
+use super::{Options, escape_placeholders, send, send_with_secrets_in_body};
 use crate::{Error, ErrorClass, HttpRequest, HttpResponse, Result};
 
 /// A request being built.
@@ -11,13 +11,14 @@ use crate::{Error, ErrorClass, HttpRequest, HttpResponse, Result};
 pub struct RequestBuilder {
     request: HttpRequest,
     options: Options,
+    secrets_in_body: bool,
     broken: Option<Error>,
 }
 
 /// A request with any method.
 pub fn request(method: &str, url: impl Into<String>) -> RequestBuilder {
     let request = HttpRequest { method: method.to_owned(), url: url.into(), headers: Vec::new(), body: None };
-    RequestBuilder { request, options: Options::default(), broken: None }
+    RequestBuilder { request, options: Options::default(), secrets_in_body: false, broken: None }
 }
 /// A GET request.
 pub fn get(url: impl Into<String>) -> RequestBuilder {
@@ -98,7 +99,7 @@ impl RequestBuilder {
     }
     /// Puts secrets into the raw body: only for one in which no text of a customer's stands.
     pub fn secrets_in_body(mut self) -> Self {
-        self.options.secrets_in_body = true;
+        self.secrets_in_body = true;
         self
     }
     /// How long the whole exchange may take.
@@ -120,8 +121,12 @@ impl RequestBuilder {
     }
     /// Sends it. Any status is `Ok`; see [`ResponseExt::error_for_status`](super::ResponseExt::error_for_status).
     pub fn send(self) -> Result<HttpResponse> {
-        let options = self.options.clone();
-        send(&self.build()?, &options)
+        let (options, secrets_in_body) = (self.options.clone(), self.secrets_in_body);
+        let request = self.build()?;
+        if secrets_in_body {
+            return send_with_secrets_in_body(&request, &options);
+        }
+        send(&request, &options)
     }
 
     fn content_type(self, kind: &str) -> Self {
