@@ -66,6 +66,9 @@ pub struct Config {
     /// Click-to-call: the dial plan context that dials the customer.
     #[serde(default)]
     pub click_to_call: ClickToCall,
+    /// The dial plan context that calls are transferred into; without it there are no transfers.
+    #[serde(default)]
+    pub transfer_context: Option<String>,
     /// Two keys further apart than this begin a new input where the dial plan does not tell.
     #[serde(default = "default_digit_gap")]
     pub digit_gap_ms: u32,
@@ -145,6 +148,12 @@ impl Policy for Config {
 }
 
 impl Config {
+    /// A call's key: unique ids are unique only within one PBX.
+    #[must_use]
+    pub fn key(&self, call: &str) -> String {
+        format!("{}:{call}", self.pbx_id)
+    }
+
     /// The endpoint of an agent, for originating to it.
     #[must_use]
     pub fn endpoint_of(&self, agent: &str) -> String {

@@ -1,10 +1,12 @@
-//! The Asterisk Manager Interface as bytes: an incremental parser that knows no socket, and the messages it yields.
+//! The Asterisk Manager Interface: an incremental parser that knows no socket, the messages it yields, and sessions that use both.
 //!
 //! It knows nothing of calls. Any cutting of the stream gives the same frames, no input panics, and nothing grows without bound.
 
 mod message;
+mod session;
 
 pub use message::{Message, unescape};
+pub use session::{Received, Session};
 
 /// The largest message kept; a longer one is dropped and counted. Real ones stay below 10 KiB.
 pub const MAX_MESSAGE: usize = 256 * 1024;

@@ -4,21 +4,40 @@ use throughline_plugin_sdk::schemas::Transfer;
 use throughline_plugin_sdk::schemas::interaction::EndedBy;
 
 use super::Assembler;
-use super::model::{Call, Policy, Variable};
+use super::model::{Call, Policy};
 use crate::ami::Message;
 
 /// A hold this soon after a key on the same leg is a feature code of the PBX (a transfer), not the phone's hold button.
 const FEATURE_CODE_MS: i64 = 100;
 /// Dial plan applications that read one input, however long the caller pauses.
 const READING: &[&str] = &["read", "background", "waitexten", "backgrounddetect", "readexten"];
-/// Context is small; a dial plan that says more is cut.
-const MAX_VARIABLES: usize = 64;
-const MAX_VALUE: usize = 1024;
 /// What a `UserEvent` carries besides what the dial plan put into it.
 const SNAPSHOT_HEADERS: &[&str] = &[
-    "Event", "Privilege", "Timestamp", "SystemName", "SequenceNumber", "File", "Line", "Func", "ActionID", "UserEvent", "Channel", "ChannelState",
-    "ChannelStateDesc", "CallerIDNum", "CallerIDName", "ConnectedLineNum", "ConnectedLineName", "Language", "AccountCode", "Context", "Exten",
-    "Priority", "Uniqueid", "Linkedid", "ChanVariable",
+    "Event",
+    "Privilege",
+    "Timestamp",
+    "SystemName",
+    "SequenceNumber",
+    "File",
+    "Line",
+    "Func",
+    "ActionID",
+    "UserEvent",
+    "Channel",
+    "ChannelState",
+    "ChannelStateDesc",
+    "CallerIDNum",
+    "CallerIDName",
+    "ConnectedLineNum",
+    "ConnectedLineName",
+    "Language",
+    "AccountCode",
+    "Context",
+    "Exten",
+    "Priority",
+    "Uniqueid",
+    "Linkedid",
+    "ChanVariable",
 ];
 
 impl<P: Policy> Assembler<P> {
@@ -185,7 +204,7 @@ impl<P: Policy> Assembler<P> {
         let of_customer = call.is_customer_leg(&leg_id);
         match (name.as_str(), value) {
             (_, Some(value)) if name.starts_with("TL_") => {
-                set_variable(call, &name[3..], value, true);
+                call.set_variable(&name[3..], value, true);
                 self.follow_context(&call_id);
             }
             ("READSTATUS", _) if of_customer => call.last_digit_at = None,
@@ -206,7 +225,7 @@ impl<P: Policy> Assembler<P> {
             let known = call.variables.get(&name.to_ascii_lowercase());
             // Other legs keep the value they were created with.
             if known.is_none_or(|known| of_customer && !known.told) {
-                set_variable(call, name, value.to_owned(), false);
+                call.set_variable(name, value.to_owned(), false);
             }
         }
     }
@@ -234,7 +253,7 @@ impl<P: Policy> Assembler<P> {
         for (name, value) in event.headers() {
             let is_ours = !SNAPSHOT_HEADERS.iter().any(|header| header.eq_ignore_ascii_case(name));
             if is_ours && !value.is_empty() {
-                set_variable(call, name, crate::ami::unescape(value), true);
+                call.set_variable(name, crate::ami::unescape(value), true);
             }
         }
     }
@@ -245,20 +264,5 @@ impl<P: Policy> Assembler<P> {
         if let Some(call) = self.calls.get_mut(&call_id) {
             call.voicemail |= call.is_customer_leg(&leg_id);
         }
-    }
-}
-
-/// Keeps a context variable, lower case and without prefix. A token is a pointer of ours and stands apart.
-fn set_variable(call: &mut Call, name: &str, value: String, told: bool) {
-    let name = name.to_ascii_lowercase();
-    let value: String = value.chars().take(MAX_VALUE).collect();
-    if name == "token" {
-        if !call.tokens.contains(&value) {
-            call.tokens.push(value);
-        }
-        return;
-    }
-    if call.variables.len() < MAX_VARIABLES || call.variables.contains_key(&name) {
-        call.variables.insert(name, Variable { value, told });
     }
 }

@@ -19,7 +19,7 @@ impl Call {
         agents.dedup();
         match self.direction {
             Direction::Internal => agents.len() > 1,
-            Direction::Inbound | Direction::Outbound => !agents.is_empty() && !(self.variables.is_empty() && self.wanted.is_none()),
+            Direction::Inbound | Direction::Outbound => !agents.is_empty() && (!self.variables.is_empty() || self.wanted.is_some()),
         }
     }
 
@@ -29,7 +29,7 @@ impl Call {
             channel: Channel::Phone,
             direction: self.direction,
             endpoint: self.endpoint.clone(),
-            conversation_key: Some(self.id.clone()),
+            conversation_key: None,
             occurred_at: self.started_at,
             ended_at: self.ended_at,
             participants: self.participants(),

@@ -21,12 +21,20 @@ impl<P: Policy> Assembler<P> {
             return;
         }
         if !self.by_leg.contains_key(leg_id) {
+            self.drop_namesake(name);
             self.place(leg_id, name, event.get("Linkedid").unwrap_or(leg_id));
         }
         let Some((call_id, leg_id)) = self.touch(event, "") else { return };
         if event.raw("ChannelState") == Some(RING) && self.leg(&leg_id).is_some_and(|leg| leg.is_external()) {
             self.came_in(&call_id, &leg_id, event, "");
         }
+    }
+
+    /// No two live channels have one name, and names begin again when the PBX restarts: whoever had this one is gone.
+    fn drop_namesake(&mut self, name: &str) {
+        let holds = |call: &&super::Call| call.legs.iter().any(|leg| !leg.gone && leg.name == name);
+        let lost: Vec<String> = self.open().filter(holds).map(|call| call.id.clone()).collect();
+        self.close_lost(&lost, &std::collections::HashSet::new());
     }
 
     /// A leg from outside that nobody here dialled: the customer calls.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use throughline_plugin_sdk::schemas::Timestamp;
 
-use super::model::{Call, Leg, Policy};
 use super::Assembler;
+use super::model::{Call, Leg, Policy};
 use crate::ami::Message;
 
 /// A leg handed over this short a time ago still counts as one that talked: events of the same moment come in either order.
@@ -215,7 +215,8 @@ impl<P: Policy> Assembler<P> {
     }
 
     pub(super) fn on_parking(&mut self, event: &Message) {
-        let legs: Vec<String> = ["Parkee", "Parker", "Retriever"].iter().filter_map(|prefix| self.touch(event, prefix)).map(|touched| touched.1).collect();
+        let legs: Vec<String> =
+            ["Parkee", "Parker", "Retriever"].iter().filter_map(|prefix| self.touch(event, prefix)).map(|touched| touched.1).collect();
         self.unite_legs(&legs);
     }
 }

@@ -19,8 +19,8 @@ use throughline_plugin_sdk::schemas::interaction::CallPhase;
 use throughline_plugin_sdk::schemas::{InteractionFact, Timestamp};
 
 use crate::ami::Message;
+use model::Leg;
 pub use model::{Call, Policy, Role};
-use model::{Leg, Variable};
 
 /// Ended calls kept for what is told of them late (a mailbox count, a webhook).
 const ENDED_KEPT: usize = 256;
@@ -124,34 +124,45 @@ impl<P: Policy> Assembler<P> {
         self.calls.values().filter(|call| call.ended_at.is_none())
     }
 
-    /// Closes the calls none of whose legs is among `alive`: the PBX restarted, or they ended while we were not connected.
-    pub fn close_lost(&mut self, alive: &HashSet<String>, at: Timestamp) {
-        self.now = at;
-        let lost: Vec<String> = self
-            .open()
-            .filter(|call| !call.legs.iter().any(|leg| !leg.gone && alive.contains(&leg.id)))
-            .map(|call| call.id.clone())
-            .collect();
-        for id in lost {
-            if let Some(call) = self.calls.get_mut(&id) {
-                call.lost = true;
-                for leg in &mut call.legs {
-                    leg.gone = true;
-                }
+    /// Of these calls, closes those none of whose legs is among `alive`: the PBX restarted, or they ended while we were not connected.
+    /// When they ended nobody knows; they are said to have ended when they were last heard of.
+    pub fn close_lost(&mut self, calls: &[String], alive: &HashSet<String>) {
+        for id in calls {
+            let Some(call) = self.calls.get_mut(id).filter(|call| call.ended_at.is_none()) else { continue };
+            if call.legs.iter().any(|leg| !leg.gone && alive.contains(&leg.id)) {
+                continue;
             }
-            self.end(&id);
+            call.lost = true;
+            let last_seen = call.seen_at;
+            for leg in call.legs.iter_mut().filter(|leg| !leg.gone) {
+                leg.gone = true;
+                leg.gone_at = Some(last_seen);
+            }
+            let now = std::mem::replace(&mut self.now, last_seen);
+            self.end(id);
+            self.now = now;
         }
     }
 
-    /// Context that came by another way than AMI, for the call that has this leg.
-    pub fn add_variables(&mut self, leg: &str, variables: &BTreeMap<String, String>) {
-        let Some(id) = self.by_leg.get(leg).cloned() else { return };
-        if let Some(call) = self.calls.get_mut(&id) {
-            for (name, value) in variables {
-                call.variables.insert(name.clone(), Variable { value: value.clone(), told: true });
-            }
-            self.dirty.insert(id);
+    /// The ids of the calls that have not ended.
+    #[must_use]
+    pub fn open_ids(&self) -> Vec<String> {
+        self.open().map(|call| call.id.clone()).collect()
+    }
+
+    /// The calls of which there may be news at the next [`Assembler::take`].
+    pub fn touched(&self) -> impl Iterator<Item = &Call> {
+        self.dirty.iter().filter_map(|id| self.calls.get(id))
+    }
+
+    /// Context that came by another way than AMI and was told under `version`.
+    pub fn add_variables(&mut self, call: &str, variables: &BTreeMap<String, String>, version: i64) {
+        let Some(call) = self.calls.get_mut(call) else { return };
+        for (name, value) in variables {
+            call.set_variable(name, value.clone(), true);
         }
+        call.version = call.version.max(version);
+        self.dirty.insert(call.id.clone());
     }
 
     /// An exact repetition of a recent event. Without a time in the event two keys pressed alike look alike, so nothing is dropped then.
@@ -185,7 +196,7 @@ impl<P: Policy> Assembler<P> {
             "HangupRequest" => self.on_hangup_request(event),
             "SoftHangupRequest" => self.on_soft_hangup_request(event),
             "Hangup" => self.on_hangup(event),
-            "Shutdown" => self.close_lost(&HashSet::new(), self.now),
+            "Shutdown" => self.close_lost(&self.open_ids(), &HashSet::new()),
             "LocalBridge" => self.on_local_bridge(event),
             "BridgeEnter" | "ConfbridgeJoin" => self.on_bridge_enter(event),
             "BridgeLeave" | "ConfbridgeLeave" => self.on_bridge_leave(event),
@@ -220,6 +231,10 @@ impl<P: Policy> Assembler<P> {
         };
         let call_id = self.follow_linked_id(&call_id, &leg_id, linked.as_deref());
         self.note_repeated_variables(event, prefix, &call_id, &leg_id);
+        let now = self.now;
+        if let Some(call) = self.calls.get_mut(&call_id).filter(|call| call.ended_at.is_none()) {
+            call.seen_at = now;
+        }
         self.dirty.insert(call_id.clone());
         Some((call_id, leg_id))
     }

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 use throughline_plugin_sdk::schemas::interaction::{CallPhase, EndedBy};
 use throughline_plugin_sdk::schemas::{Direction, InteractionFact, Timestamp, Transfer};
 
+/// Context is small; a dial plan that says more is cut.
+const MAX_VARIABLES: usize = 64;
+const MAX_VALUE: usize = 1024;
+
 /// What a channel is to us, by its endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,6 +132,8 @@ pub struct Call {
     pub(crate) legs: Vec<Leg>,
     pub(crate) started_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
+    /// When something last was heard of it.
+    pub(crate) seen_at: Timestamp,
     /// Whether we lost sight of it before it ended.
     pub(crate) lost: bool,
     pub(crate) direction: Direction,
@@ -165,8 +171,10 @@ pub struct Call {
     pub(crate) tokens: Vec<String>,
     pub(crate) announced: bool,
     pub(crate) version: i64,
+    #[serde(skip)]
     pub(crate) stage: Option<Stage>,
     /// The last that was said of it.
+    #[serde(skip)]
     pub(crate) told: Option<InteractionFact>,
 }
 
@@ -177,6 +185,7 @@ impl Call {
             legs: Vec::new(),
             started_at: at,
             ended_at: None,
+            seen_at: at,
             lost: false,
             direction: Direction::Internal,
             customer_leg: None,
@@ -211,6 +220,52 @@ impl Call {
             stage: None,
             told: None,
         }
+    }
+
+    /// The first unique id seen of it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The unique ids of its legs from outside.
+    pub fn external_legs(&self) -> impl Iterator<Item = &str> {
+        self.legs.iter().filter(|leg| leg.is_external()).map(|leg| leg.id.as_str())
+    }
+
+    /// Whether a leg with this unique id belongs to it.
+    #[must_use]
+    pub fn has_leg(&self, id: &str) -> bool {
+        self.leg(id).is_some()
+    }
+
+    /// The channel of the customer, while it is there.
+    #[must_use]
+    pub fn customer_channel(&self) -> Option<&str> {
+        self.customer_leg().filter(|leg| !leg.gone).map(|leg| leg.id.as_str())
+    }
+
+    /// The channel name of the agent who talks: naming it in a transfer moves the other side.
+    #[must_use]
+    pub fn talking_agent_channel(&self) -> Option<&str> {
+        let talks = |leg: &&Leg| !leg.gone && leg.bridge.is_some() && leg.agent().is_some_and(|agent| self.talking.contains(agent));
+        self.legs.iter().find(talks).map(|leg| leg.name.as_str())
+    }
+
+    /// The version last told.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// What is known of it, with context that came by another way.
+    #[must_use]
+    pub fn fact_with(&self, variables: &BTreeMap<String, String>) -> InteractionFact {
+        let mut call = self.clone();
+        for (name, value) in variables {
+            call.set_variable(name, value.clone(), true);
+        }
+        call.fact()
     }
 
     pub(crate) fn leg(&self, id: &str) -> Option<&Leg> {
@@ -281,6 +336,21 @@ impl Call {
         self.talking = now;
     }
 
+    /// Keeps a context variable, lower case and without prefix. A token is a pointer of ours and stands apart.
+    pub(crate) fn set_variable(&mut self, name: &str, value: String, told: bool) {
+        let name = name.to_ascii_lowercase();
+        let value: String = value.chars().take(MAX_VALUE).collect();
+        if name == "token" {
+            if !self.tokens.contains(&value) {
+                self.tokens.push(value);
+            }
+            return;
+        }
+        if self.variables.len() < MAX_VARIABLES || self.variables.contains_key(&name) {
+            self.variables.insert(name, Variable { value, told });
+        }
+    }
+
     /// The wait in the queue ends here.
     pub(crate) fn leave_queue(&mut self, at: Timestamp) {
         if let Some(since) = self.queued_at.take() {
@@ -292,15 +362,26 @@ impl Call {
     pub(crate) fn now_phase(&self) -> CallPhase {
         if self.ended_at.is_some() {
             CallPhase::Ended
-        } else if !self.talking.is_empty() {
+        } else if !self.talking.is_empty() || self.is_being_hung_up() {
             CallPhase::Talking
-        } else if !self.ringing().is_empty() {
+        } else if !self.ringing().is_empty() || self.is_being_connected() {
             CallPhase::Ringing
         } else if self.queued_at.is_some() {
             CallPhase::Queued
         } else {
             CallPhase::Offered
         }
+    }
+
+    /// An agent has picked up and is not in the bridge yet: a few milliseconds that are no stage of their own.
+    fn is_being_connected(&self) -> bool {
+        let picked_up = |leg: &Leg| leg.dialled && leg.up && !leg.gone && leg.agent().is_some() && leg.last_talk_at.is_none();
+        self.direction == Direction::Inbound && self.legs.iter().any(picked_up)
+    }
+
+    /// One of the two has hung up and the legs are not all gone yet.
+    fn is_being_hung_up(&self) -> bool {
+        !self.agents.is_empty() && (self.customer_hung_up || self.agent_hung_up_at.is_some())
     }
 
     pub(crate) fn now_stage(&self) -> Stage {
