@@ -28,7 +28,7 @@ pub(crate) fn encode(core: &[u8]) -> Result<Component> {
     let (module, text) = take_manifest(core)?;
     let manifest = read_manifest(&text)?;
     let mut bytes = ComponentEncoder::default().validate(true).module(&module)?.encode()?;
-    check_interfaces(&bytes)?;
+    check_interfaces(&interfaces(&bytes)?)?;
     append_section(&mut bytes, MANIFEST_SECTION, &text);
     Ok(Component { bytes, manifest })
 }
@@ -88,9 +88,9 @@ fn interfaces(component: &[u8]) -> Result<Interfaces> {
     Ok(Interfaces { imports: names(world.imports.keys().collect()), exports: names(world.exports.keys().collect()) })
 }
 
-fn check_interfaces(component: &[u8]) -> Result<()> {
-    let Interfaces { imports, exports } = interfaces(component)?;
-    for import in &imports {
+fn check_interfaces(interfaces: &Interfaces) -> Result<()> {
+    let Interfaces { imports, exports } = interfaces;
+    for import in imports {
         ensure!(import.starts_with(PACKAGE), "it imports {import}, which the hub does not have");
     }
     let own: BTreeSet<&str> = exports.iter().filter_map(|export| interface(export)).collect();
@@ -156,6 +156,19 @@ mod tests {
             let message = format!("{:#}", read_manifest(text.as_bytes()).unwrap_err());
             assert!(message.contains(wanted), "{message} should name {wanted}");
         }
+    }
+
+    #[test]
+    fn only_the_hubs_own_interfaces_are_let_through() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let check = |imports: &[&str], exports: &[&str]| check_interfaces(&Interfaces { imports: names(imports), exports: names(exports) });
+        let (plugin, sink) = ("throughline:connector/plugin@0.1.0", "throughline:connector/sink@0.1.0");
+        assert!(check(&["throughline:connector/http@0.1.0"], &[plugin, sink]).is_ok());
+        let refused = |imports: &[&str], exports: &[&str]| check(imports, exports).unwrap_err().to_string();
+        assert!(refused(&["wasi:cli/environment@0.2.0"], &[plugin, sink]).contains("wasi:cli/environment"));
+        assert!(refused(&[], &[plugin]).contains("none of source"));
+        assert!(refused(&[], &[sink]).contains("does not export `plugin`"));
+        assert!(refused(&[], &[plugin, sink, "other:thing/x"]).contains("other:thing/x"));
     }
 
     #[test]
