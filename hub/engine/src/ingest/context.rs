@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use throughline_domain::extract::Extractor;
 use throughline_domain::identity::{IdentityKey, Normalised, normalise};
 use throughline_schemas::connector::Item;
@@ -17,7 +18,7 @@ use crate::error::Result;
 use crate::hub::Hub;
 
 /// Longest key of a silo's record, in bytes.
-pub(super) const MAX_KEY: usize = 400;
+pub(super) const MAX_KEY: usize = 240;
 /// Longest data kept in a dead letter itself, in bytes; what is longer goes to a file.
 pub(super) const MAX_DEAD_LETTER_DATA: usize = 16 * 1024;
 
@@ -84,6 +85,15 @@ impl ConnectionContext {
         }
         lanes
     }
+}
+
+/// A silo's thread key as it is kept: long ones by their digest, since keys of the store are short.
+pub(super) fn thread_key(key: &str) -> String {
+    const LONGEST: usize = 200;
+    if key.len() <= LONGEST {
+        return key.to_owned();
+    }
+    format!("sha256:{}", Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// A value that is a text or a list of texts.

@@ -10,6 +10,7 @@ mod people;
 mod place;
 mod record;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -66,13 +67,21 @@ impl Hub {
     pub async fn ingest(&self, connection: ConnectionId, batch: IngestBatch) -> Result<Accepted> {
         let context = self.connection_context(connection)?;
         let mut total = Accepted::default();
-        let mut chunks = batch.items.chunks(CHUNK).peekable();
-        if chunks.peek().is_none() {
-            self.commit_chunk(&context, &[], batch.cursor.as_ref(), &batch.state, &mut total).await?;
+        let mut chunks: VecDeque<&[Item]> = batch.items.chunks(CHUNK).collect();
+        if chunks.is_empty() {
+            chunks.push_back(&[]);
         }
-        while let Some(chunk) = chunks.next() {
-            let (cursor, state) = if chunks.peek().is_none() { (batch.cursor.as_ref(), &batch.state[..]) } else { (None, &[][..]) };
-            self.commit_chunk(&context, chunk, cursor, state, &mut total).await?;
+        while let Some(chunk) = chunks.pop_front() {
+            let (cursor, state) = if chunks.is_empty() { (batch.cursor.as_ref(), &batch.state[..]) } else { (None, &[][..]) };
+            match self.commit_chunk(&context, chunk, cursor, state, &mut total).await {
+                // Together they are more than one commit takes; nothing of them was applied.
+                Err(HubError::TooLarge { .. }) if chunk.len() > 1 => {
+                    let (first, second) = chunk.split_at(chunk.len() / 2);
+                    chunks.push_front(second);
+                    chunks.push_front(first);
+                }
+                done => done?,
+            }
         }
         let counters = &self.inner.counters;
         counters.add(Counter::Accepted, connection, total.accepted);

@@ -13,6 +13,7 @@ use throughline_schemas::{
 };
 use throughline_store::tables::{ConversationKeys, Conversations, Enquiries, EnquiriesByProfile, MessageIds, scan_rows};
 
+use super::context::thread_key;
 use super::people::Found;
 use super::{ConnectionContext, People};
 use crate::clock::fresh;
@@ -99,7 +100,7 @@ impl Hub {
     fn threads(&self, people: &mut People<'_>, context: &ConnectionContext, fact: &InteractionFact) -> Result<Vec<ThreadMatch>> {
         let mut found: Vec<(ThreadRule, ConversationId)> = Vec::new();
         if let Some(key) = &fact.conversation_key
-            && let Some(row) = people.tx.get::<ConversationKeys>(&(context.id, key.clone()))?
+            && let Some(row) = people.tx.get::<ConversationKeys>(&(context.id, thread_key(key)))?
         {
             found.push((ThreadRule::ThreadKey, row.value));
         }
@@ -201,7 +202,7 @@ impl Hub {
         let id = ConversationId::from_bytes(fresh());
         // A parked message names a silo's thread that is another person's: it must not take that thread's place.
         let taken = match &fact.conversation_key {
-            Some(key) => people.tx.get::<ConversationKeys>(&(context.id, key.clone()))?.is_some(),
+            Some(key) => people.tx.get::<ConversationKeys>(&(context.id, thread_key(key)))?.is_some(),
             None => true,
         };
         let key = fact.conversation_key.clone().unwrap_or_else(|| id.to_string());
@@ -219,7 +220,7 @@ impl Hub {
         };
         people.tx.put::<Conversations>(&id, &conversation)?;
         if !taken {
-            people.tx.put::<ConversationKeys>(&(context.id, key), &id)?;
+            people.tx.put::<ConversationKeys>(&(context.id, thread_key(&key)), &id)?;
         }
         let change =
             Change { conversation_id: Some(id), profile_id: arrival.person.root, ..people.change(ChangeKind::ConversationStarted) };

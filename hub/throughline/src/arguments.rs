@@ -1,0 +1,258 @@
+//! The command line's words.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Makes the systems a business talks to its customers through act as one.
+#[derive(Debug, Parser)]
+#[command(name = "throughline", version, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the hub.
+    Serve(Serve),
+    /// Write, check, test, install and list plugins.
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Add, check, list, pause and resume connections.
+    #[command(subcommand)]
+    Connection(Connection),
+    /// Who is this, and what is it about?
+    Lookup(Lookup),
+    /// What happened with a customer, newest first.
+    Timeline(Timeline),
+    /// Make connections as a YAML file describes them; what is so already stays.
+    Apply(Apply),
+    /// Write a backup of a data folder that no hub is using.
+    Backup(Backup),
+    /// Bring a backup back into a new data folder.
+    Restore(Restore),
+    /// Look for what is wrong with this machine, the data folder or the running hub.
+    Doctor(Doctor),
+}
+
+/// Where the hub keeps everything.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DataFolder {
+    /// The data folder.
+    #[arg(long, env = "THROUGHLINE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// The config file; `throughline.toml` in this folder if it is there.
+    #[arg(long, env = "THROUGHLINE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// How to run the hub. Flags win over environment variables, these over the config file, that over the defaults.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+    /// Where to listen; 127.0.0.1:7480 by default.
+    #[arg(long, env = "THROUGHLINE_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the hub is reached from outside, for events and webhook registration.
+    #[arg(long, env = "THROUGHLINE_PUBLIC_URL")]
+    pub(crate) public_url: Option<String>,
+    /// What to log, as `info` or `info,throughline_engine=debug`.
+    #[arg(long, env = "THROUGHLINE_LOG")]
+    pub(crate) log: Option<String>,
+    /// Log lines as `text` or `json`.
+    #[arg(long, env = "THROUGHLINE_LOG_FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// A file the first admin key is written to (mode 0600) instead of being printed.
+    #[arg(long, env = "THROUGHLINE_ADMIN_KEY_FILE")]
+    pub(crate) admin_key_file: Option<PathBuf>,
+}
+
+/// Which hub to speak to, and as whom.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Remote {
+    /// The hub's address.
+    #[arg(long, env = "THROUGHLINE_URL", default_value = "http://127.0.0.1:7480")]
+    pub(crate) url: String,
+    /// An API key.
+    #[arg(long, env = "THROUGHLINE_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// Write a new plugin that compiles, with a test that passes.
+    New {
+        /// Its name: lower-case letters, digits and hyphens.
+        name: String,
+        /// The folder to make; the name by default.
+        #[arg(long)]
+        into: Option<PathBuf>,
+        /// Where the SDK is: a path to a checkout's `plugin-sdk`.
+        #[arg(long)]
+        sdk: Option<PathBuf>,
+    },
+    /// Say what a component is, which hub versions it links to and what it would have to be granted.
+    Check {
+        /// The component.
+        component: PathBuf,
+    },
+    /// Run the conformance kit against a component, offline.
+    Test {
+        /// The component.
+        component: PathBuf,
+        /// The folder with its scripted silo: `kit/` beside the plugin's manifest.
+        #[arg(long)]
+        kit: Option<PathBuf>,
+    },
+    /// Run a recording through the real plugin in the real host and print what comes of it, a JSON object a line.
+    Replay {
+        /// The plugin's name or a component.
+        plugin: String,
+        /// The recording's folder.
+        recording: PathBuf,
+    },
+    /// Install a component in a running hub.
+    Install {
+        /// The component.
+        component: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// List what is installed in a running hub.
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connection {
+    /// Add a connection.
+    Add(Box<AddConnection>),
+    /// Ask the silo whether config and credentials are good.
+    Check(OneConnection),
+    /// List connections and how they are.
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Stop a connection.
+    Pause(OneConnection),
+    /// Start a stopped connection.
+    Resume(OneConnection),
+}
+
+/// A connection to be added.
+#[derive(Debug, Args)]
+pub(crate) struct AddConnection {
+    /// The plugin's name.
+    pub(crate) plugin: String,
+    /// What to call the connection; the plugin's name by default.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A config value: `imap_host=mail.example.com`. JSON is understood: `imap_port=993`.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A file with the whole connection (YAML or JSON, as `POST /v1/connections` takes it); `--set` adds to its config.
+    #[arg(long)]
+    pub(crate) file: Option<PathBuf>,
+    /// A secret: `password=env:NAME`, `password=file:PATH` or `password=-` to be asked on standard input.
+    #[arg(long = "secret", value_name = "NAME=SOURCE")]
+    pub(crate) secrets: Vec<String>,
+    /// Give the plugin every host its manifest asks for.
+    #[arg(long)]
+    pub(crate) grant_all_hosts: bool,
+    /// A private, loopback or link-local host it may reach.
+    #[arg(long = "private-host", value_name = "HOST")]
+    pub(crate) private_hosts: Vec<String>,
+    /// The brand its enquiries belong to.
+    #[arg(long)]
+    pub(crate) brand: Option<String>,
+    /// ISO 3166 region for national phone numbers.
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// One connection, by name or id.
+#[derive(Debug, Args)]
+pub(crate) struct OneConnection {
+    /// Its name or id.
+    pub(crate) connection: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Whom to look up.
+#[derive(Debug, Args)]
+pub(crate) struct Lookup {
+    /// `phone:+441632960123`, `email:ada@example.com`, `external:…`, `handle:…`.
+    pub(crate) identity: String,
+    /// Region for a national phone number.
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// How sure you are of who it is: claimed, asserted, proven, confirmed.
+    #[arg(long, default_value = "asserted")]
+    pub(crate) assurance: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Whose timeline.
+#[derive(Debug, Args)]
+pub(crate) struct Timeline {
+    /// A profile's id, or an identity as in `lookup`.
+    pub(crate) who: String,
+    /// How many entries.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: u16,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What to apply.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// A YAML file.
+    #[arg(short, long)]
+    pub(crate) file: PathBuf,
+    /// Say what would be done and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What to back up, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The file to write.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+}
+
+/// What to bring back, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}

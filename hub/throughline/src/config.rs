@@ -1,0 +1,109 @@
+//! Configuration: defaults, then a file, then the environment, then flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::arguments::{DataFolder, Serve};
+
+const DEFAULT_FILE: &str = "throughline.toml";
+const DEFAULT_DATA: &str = "throughline-data";
+const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
+
+/// The config file, as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    public_url: Option<String>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+    /// MiB of the store's page cache.
+    cache_mib: Option<u64>,
+    /// MiB that must stay free on the disk.
+    reserve_mib: Option<u64>,
+    /// Certificate authorities to trust besides the public ones, a PEM file.
+    extra_ca_file: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The whole configuration, every value decided.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) data: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: Option<String>,
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) cache_bytes: Option<u64>,
+    pub(crate) reserve_bytes: Option<u64>,
+    pub(crate) extra_ca_pem: Option<String>,
+}
+
+impl Config {
+    /// For `serve`.
+    pub(crate) fn load(serve: &Serve) -> anyhow::Result<Self> {
+        let file = read(serve.folder.config.as_deref())?;
+        let log_format = match serve.log_format.as_deref() {
+            None => file.log_format.unwrap_or_default(),
+            Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => bail!("--log-format must be `text` or `json`, not {other:?}"),
+        };
+        let extra_ca_pem = file
+            .extra_ca_file
+            .map(|path| std::fs::read_to_string(&path).with_context(|| format!("cannot read extra_ca_file {}", path.display())))
+            .transpose()?;
+        Ok(Self {
+            data: serve.folder.data.clone().or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
+            listen: serve.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.parse().expect("a constant address")),
+            public_url: serve.public_url.clone().or(file.public_url),
+            log: serve.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log_format,
+            cache_bytes: file.cache_mib.map(|mib| mib << 20),
+            reserve_bytes: file.reserve_mib.map(|mib| mib << 20),
+            extra_ca_pem,
+        })
+    }
+
+    /// The data folder, for commands that need nothing else.
+    pub(crate) fn data_folder(folder: &DataFolder) -> anyhow::Result<PathBuf> {
+        let file = read(folder.config.as_deref())?;
+        Ok(folder.data.clone().or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)))
+    }
+}
+
+fn read(named: Option<&Path>) -> anyhow::Result<File> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        // Only a file that was asked for must be there.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(File::default()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read the config file {}", path.display())),
+    };
+    toml::from_str(&text).with_context(|| format!("the config file {} is wrong", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_config_file_is_refused_with_the_field_named() {
+        let error = toml::from_str::<File>("listn = \"127.0.0.1:1\"").unwrap_err().to_string();
+        assert!(error.contains("listn") && error.contains("listen"), "{error}");
+        let error = toml::from_str::<File>("listen = \"nowhere\"").unwrap_err().to_string();
+        assert!(error.contains("listen"), "{error}");
+    }
+}

@@ -1,0 +1,95 @@
+//! The data folder: what is where in it, and how it is opened.
+//!
+//! ```text
+//! store/     the embedded store (sled and its side files)
+//! blobs/     content-addressed files
+//! plugins/   installed components
+//! cache/     compiled components; safe to delete
+//! hub.key    the key that seals secrets; back it up apart from the rest
+//! ```
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use throughline_store::blobs::Blobs;
+use throughline_store::{Options, Store};
+
+const KEY_LENGTH: usize = 32;
+
+/// A data folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Data {
+    root: PathBuf,
+}
+
+impl Data {
+    /// Makes the folder if it is not there.
+    pub(crate) fn create(root: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(root).with_context(|| format!("cannot make the data folder {}", root.display()))?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Refuses a folder that is not there.
+    pub(crate) fn existing(root: &Path) -> anyhow::Result<Self> {
+        if !root.join("store").is_dir() {
+            bail!("{} is no data folder of a hub: there is no store in it", root.display());
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.root.join("plugins")
+    }
+
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    pub(crate) fn open_store(&self, cache_bytes: Option<u64>, reserve_bytes: Option<u64>) -> anyhow::Result<Store> {
+        let mut options = Options::new(now_ms);
+        options.cache_bytes = cache_bytes.unwrap_or(options.cache_bytes);
+        options.reserve_bytes = reserve_bytes.unwrap_or(options.reserve_bytes);
+        let path = self.root.join("store");
+        Store::open_sled(&path, options).with_context(|| format!("cannot open the store in {}", path.display()))
+    }
+
+    pub(crate) fn open_blobs(&self) -> anyhow::Result<Blobs> {
+        Blobs::open(&self.root.join("store")).context("cannot open the content-addressed files")
+    }
+
+    /// The hub's key; made on first use.
+    pub(crate) fn master_key(&self) -> anyhow::Result<[u8; KEY_LENGTH]> {
+        let path = self.root.join("hub.key");
+        match fs::read(&path) {
+            Ok(bytes) => bytes.try_into().map_err(|_| anyhow::anyhow!("{} must hold {KEY_LENGTH} bytes; restore it from your backup", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut key = [0; KEY_LENGTH];
+                getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("the operating system gives no random numbers: {error}"))?;
+                write_private(&path, &key)?;
+                Ok(key)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+}
+
+/// Writes a file that only this user can read, durably.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(folder)?.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

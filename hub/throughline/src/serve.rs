@@ -1,0 +1,113 @@
+//! `throughline serve`: opens everything, serves, and goes down in good order.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use throughline_api::ApiOptions;
+use throughline_engine::{Hub, HubOptions};
+use throughline_plugin_host::{Host, HostOptions};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::Serve;
+use crate::config::{Config, LogFormat};
+use crate::data::{Data, write_private};
+
+/// How long requests that are under way may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(serve: Serve) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&serve)?;
+    start_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hub").build()?;
+    let served = runtime.block_on(until_stopped(&config, &serve));
+    // Blocking work that hangs (a resolver, a dying disk) must not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    served?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log).with_context(|| format!("--log {:?} is no filter; write for instance `info`", config.log))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let data = Data::create(&config.data)?;
+    let store = data.open_store(config.cache_bytes, config.reserve_bytes)?;
+    let blobs = data.open_blobs()?;
+    let mut host_options = HostOptions::new(data.plugins(), data.cache());
+    host_options.extra_ca_pem.clone_from(&config.extra_ca_pem);
+    let host = tokio::task::spawn_blocking(move || Host::new(host_options)).await??;
+    let hub = Hub::open(HubOptions::new(data.master_key()?), store, blobs, host)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; is another hub running, or choose another --listen", config.listen))?;
+    if let Some(key) = hub.ensure_first_admin_key().await? {
+        announce_key(serve, &key)?;
+    }
+    hub.start().await?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, ready_ms = began.elapsed().as_millis() as u64, "the hub is ready");
+    println!("throughline is ready at http://{address} (docs at http://{address}/docs)");
+    let shutdown = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let options = ApiOptions {
+        public_url: config.public_url.clone(),
+        shutdown: shutdown.clone(),
+        tasks: tasks.clone(),
+        ..ApiOptions::default()
+    };
+    let app = throughline_api::router(hub.clone(), options);
+    let stop = shutdown.clone();
+    let server = axum::serve(listener, app.into_make_service()).with_graceful_shutdown(async move { stop.cancelled().await });
+    let serving = tokio::spawn(async move { server.await });
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    shutdown.cancel();
+    if tokio::time::timeout(DRAIN, serving).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+    tasks.close();
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!("some work that went on without its client did not end in time");
+    }
+    hub.shut_down().await?;
+    tracing::info!("stopped; everything accepted is durable");
+    Ok(())
+}
+
+fn announce_key(serve: &Serve, key: &str) -> anyhow::Result<()> {
+    match &serve.admin_key_file {
+        Some(path) => {
+            write_private(path, key.as_bytes())?;
+            println!("The first admin key is in {}.", path.display());
+        }
+        None => {
+            println!("The first admin key, shown only now. Keep it safe; with it, make keys of lesser scope:");
+            println!("  {key}");
+        }
+    }
+    Ok(())
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
