@@ -129,7 +129,8 @@ fn trapped(store: &Store<Guest>, what: &str, error: &wasmtime::Error) -> Connect
     }
     let reason = match error.downcast_ref::<Trap>() {
         Some(trap) => format!("{what} trapped: {trap}"),
-        None if error.is::<HostcallFuelExhausted>() => {
+        // wasmtime keeps this error's type to itself.
+        None if error.root_cause().to_string().contains("hostcalls") => {
             format!("{what} handed over more than {} bytes at once", guest.connection.limits.output_bytes)
         }
         None => format!("{what} failed: {}", error.root_cause()),

@@ -1,0 +1,10 @@
+//! A plugin that misbehaves in every way we could think of, in the real host: each deed is contained, named, and ends nothing else.
+
+mod build;
+mod install;
+mod limits;
+mod network;
+mod secrets;
+mod services;
+mod stopping;
+mod support;

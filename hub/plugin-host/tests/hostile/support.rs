@@ -1,0 +1,224 @@
+//! A host in a folder of its own, connections to the hostile plugin, and the hub's side of them in memory.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use throughline_domain::connector::{
+    BlobWriter, BoxFuture, Called, ConnectionSpec, Connector, Grants, HubServices, PluginHost, Secret, StateChanges,
+};
+use throughline_plugin_host::{Host, HostOptions, Limits, Resolver};
+use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, Page};
+use throughline_schemas::{ConnectionId, Timestamp};
+use tokio::sync::Semaphore;
+
+use crate::build::hostile;
+
+pub(crate) const CANARY: &str = "c4nary+s3cret/value";
+
+/// Names that lead where the tests want.
+pub(crate) struct Names;
+
+impl Resolver for Names {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            match host {
+                "silo.example" | "other.example" | "localhost" => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+                "metadata.example" => Ok(vec![IpAddr::from([169, 254, 169, 254])]),
+                "slow.example" => std::future::pending().await,
+                _ => Err(io::Error::other("no such name")),
+            }
+        })
+    }
+}
+
+/// A host with the hostile plugin installed.
+pub(crate) struct Rig {
+    pub(crate) host: Arc<Host>,
+    pub(crate) folder: TempDir,
+}
+
+impl Rig {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Shares the compiled component with all other tests: compiling it takes seconds, and only the first is to wait for it.
+    pub(crate) async fn with(change: impl FnOnce(&mut HostOptions)) -> Self {
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-cache");
+        Self::in_folders(|options| {
+            options.cache_dir = shared;
+            change(options);
+        })
+        .await
+    }
+
+    /// A rig whose cache is its own as well.
+    pub(crate) async fn in_folders(change: impl FnOnce(&mut HostOptions)) -> Self {
+        static ONE_COMPILES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let folder = TempDir::new().unwrap();
+        let host = Host::new(options(&folder, change)).unwrap();
+        let guard = ONE_COMPILES.lock().await;
+        host.install(hostile().to_vec()).await.unwrap();
+        drop(guard);
+        Self { host, folder }
+    }
+
+    pub(crate) fn connect(&self, config: Value) -> Connected {
+        self.connect_with(config, &[], &[])
+    }
+
+    /// A connection with these grants.
+    pub(crate) fn connect_with(&self, config: Value, hosts: &[&str], private_hosts: &[&str]) -> Connected {
+        let services = Arc::new(Services::default());
+        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let spec = ConnectionSpec {
+            grants: Grants { hosts: owned(hosts), private_hosts: owned(private_hosts) },
+            config,
+            ..spec()
+        };
+        Connected { connector: self.host.open(spec, services.clone()).unwrap(), services }
+    }
+
+    /// Runs `work` while another connection is called all the time; every one of its calls must succeed.
+    pub(crate) async fn while_another_is_served<T>(&self, work: impl Future<Output = T>) -> T {
+        let other = self.connect(json!({}));
+        other.read("echo", &json!(0)).await.unwrap();
+        let mut calls = 0_u32;
+        tokio::pin!(work);
+        loop {
+            let cursor = json!(calls);
+            tokio::select! {
+                done = &mut work => {
+                    assert!(calls > 0, "the other connection was never served");
+                    return done;
+                }
+                answer = other.read("echo", &cursor) => {
+                    assert_eq!(answer.unwrap(), json!(calls));
+                    calls += 1;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn options(folder: &TempDir, change: impl FnOnce(&mut HostOptions)) -> HostOptions {
+    let mut options = HostOptions::new(folder.path().join("plugins"), folder.path().join("cache"));
+    options.max_instances = 32;
+    options.guest_threads = 2;
+    options.resolver = Arc::new(Names);
+    options.limits = Limits { grace: Duration::from_millis(300), ..Limits::default() };
+    change(&mut options);
+    options
+}
+
+pub(crate) fn spec() -> ConnectionSpec {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    ConnectionSpec {
+        id: ConnectionId::from_bytes([NEXT.fetch_add(1, Ordering::Relaxed); 16]),
+        plugin: "hostile".to_owned(),
+        version: "1.0.0".to_owned(),
+        config: json!({}),
+        secrets: BTreeMap::from([("password".to_owned(), Secret::new(CANARY))]),
+        grants: Grants::default(),
+    }
+}
+
+/// A connection and the hub's side of it.
+pub(crate) struct Connected {
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) services: Arc<Services>,
+}
+
+impl Connected {
+    /// Has the plugin do something through `read` and returns the data of the one record it answers with.
+    pub(crate) async fn read(&self, deed: &str, cursor: &Value) -> Result<Value, ConnectorError> {
+        self.page(deed, cursor).await.map(|called| called.value.items[0].data.clone())
+    }
+
+    pub(crate) async fn page(&self, deed: &str, cursor: &Value) -> Result<Called<Page>, ConnectorError> {
+        self.connector.read(deed, Some(cursor), 1).await
+    }
+
+    /// Does a deed that must fail with class `bug` and these words, then asks whether the connection lives on in a fresh instance.
+    pub(crate) async fn is_contained(&self, deed: &str, cursor: Value, words: &str) {
+        let error = self.read(deed, &cursor).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Bug, "{deed}: {error}");
+        assert!(error.message.contains(words), "{deed}: {error}");
+        assert_eq!(self.read("calls", &Value::Null).await.unwrap(), json!(1), "after {deed} the next call has a fresh instance");
+    }
+}
+
+/// The hub's services in memory.
+pub(crate) struct Services {
+    pub(crate) emitted: Mutex<Vec<(Vec<Item>, Option<Value>, StateChanges)>>,
+    pub(crate) state: Mutex<BTreeMap<String, Value>>,
+    pub(crate) blobs: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    /// How many emits are accepted; the rest waits.
+    pub(crate) room: Semaphore,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self { emitted: Mutex::default(), state: Mutex::default(), blobs: Arc::default(), room: Semaphore::new(1_000_000) }
+    }
+}
+
+impl HubServices for Services {
+    fn emit(&self, items: Vec<Item>, checkpoint: Option<Value>, state: StateChanges) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        Box::pin(async move {
+            self.room.acquire().await.unwrap().forget();
+            self.emitted.lock().unwrap().push((items, checkpoint, state));
+            Ok(())
+        })
+    }
+    fn state(&self, key: &str) -> Result<Option<Value>, ConnectorError> {
+        Ok(self.state.lock().unwrap().get(key).cloned())
+    }
+    fn blob_writer(&self, _media_type: &str, _name: Option<&str>, _limit: u64) -> Result<Box<dyn BlobWriter>, ConnectorError> {
+        Ok(Box::new(Blob { bytes: Vec::new(), blobs: self.blobs.clone() }))
+    }
+    fn blob_read(&self, reference: &str, offset: u64, max: u32) -> Result<Vec<u8>, ConnectorError> {
+        let blobs = self.blobs.lock().unwrap();
+        let blob = blobs.get(reference).ok_or_else(|| ConnectorError::new(ErrorClass::Gone, "no such file"))?;
+        let start = usize::try_from(offset).unwrap().min(blob.len());
+        let end = (start + usize::try_from(max).unwrap()).min(blob.len());
+        Ok(blob[start..end].to_vec())
+    }
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000)
+    }
+}
+
+struct Blob {
+    bytes: Vec<u8>,
+    blobs: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+}
+
+impl BlobWriter for Blob {
+    fn write(&mut self, data: &[u8]) -> Result<(), ConnectorError> {
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+    fn finish(self: Box<Self>) -> Result<String, ConnectorError> {
+        let reference = format!("sha256:{}", self.bytes.len());
+        self.blobs.lock().unwrap().insert(reference.clone(), self.bytes);
+        Ok(reference)
+    }
+}
+
+/// Waits until something is so; fails after ten seconds.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
