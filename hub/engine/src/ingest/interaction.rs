@@ -86,7 +86,7 @@ impl Hub {
         let mut interaction = Interaction { version: item.version.clone(), fact, ..before.clone() };
         // The place on the timeline is part of its key: it stays where it was first put.
         interaction.fact.occurred_at = before.fact.occurred_at;
-        let mut person = Found { leaf: before.profile_id, root: None, shared: false, created: false };
+        let mut person = Found { leaf: before.profile_id, ..Found::nobody() };
         if let Some(leaf) = before.profile_id {
             person.root = people.root_of(leaf)?.map(|(root, _)| root);
         }
@@ -152,7 +152,7 @@ impl Hub {
         let identities: Vec<_> = identity.into_iter().map(|identity| (identity, assurance)).collect();
         let keys = identities.iter().map(|(identity, _)| identity.key.clone()).collect();
         if fact.direction == Direction::Internal {
-            return Ok((Found { leaf: None, root: None, shared: false, created: false }, keys));
+            return Ok((Found::nobody(), keys));
         }
         let found = people.resolve(&identities, false, None, Some(id))?;
         if found.created

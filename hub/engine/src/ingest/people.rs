@@ -6,7 +6,7 @@ use throughline_domain::identity::{Candidate, IdentityDecision, IdentityFacts, I
 use throughline_domain::profile::{LeafFacts, view};
 use throughline_schemas::{
     Assurance, Change, ChangeKind, ConnectionId, Decision, DecisionId, Identity, IdentityLink, InteractionId, LinkMethod, MergeId, Profile,
-    ProfileId, ProfileState, Sharing, Timestamp,
+    ProfileId, ProfileState, Timestamp,
 };
 use throughline_store::Store;
 use throughline_store::tables::{
@@ -37,10 +37,18 @@ pub(crate) struct Found {
     pub(crate) leaf: Option<ProfileId>,
     /// The profile that shows it.
     pub(crate) root: Option<ProfileId>,
-    /// Only a shared identity was known.
+    /// Only an identity that several persons use was known.
     pub(crate) shared: bool,
+    /// Who it may be, where that could not be decided: roots, best first.
+    pub(crate) possible: Vec<ProfileId>,
     /// It was made just now.
     pub(crate) created: bool,
+}
+
+impl Found {
+    pub(crate) const fn nobody() -> Self {
+        Self { leaf: None, root: None, shared: false, possible: Vec::new(), created: false }
+    }
 }
 
 impl People<'_> {
@@ -101,9 +109,18 @@ impl People<'_> {
     }
 
     fn collect_cannot_link(&mut self, linked: LinkedTo, into: &mut Vec<(ProfileId, ProfileId)>) -> Result<()> {
-        for id in [linked.leaf, linked.root] {
-            if let Some(row) = self.tx.get::<Leaves>(&id)? {
-                into.extend(row.value.cannot_link.iter().map(|other| (id, *other)));
+        let mut everybody = vec![linked.leaf, linked.root];
+        if let Some(row) = self.tx.get::<Leaves>(&linked.root)? {
+            everybody.extend(row.value.members);
+        }
+        for id in everybody {
+            let Some(row) = self.tx.get::<Leaves>(&id)? else { continue };
+            // The rule compares roots: both sides are named as they stand now, and as they were separated.
+            for other in row.value.cannot_link {
+                into.push((id, other));
+                if let Some((root, _)) = self.root_of(other)? {
+                    into.push((linked.root, root));
+                }
             }
         }
         Ok(())
@@ -115,13 +132,11 @@ impl People<'_> {
         decision: IdentityDecision,
         interaction: Option<InteractionId>,
     ) -> Result<Found> {
-        let known: Vec<&Normalised> = identities.iter().map(|(identity, _)| identity).collect();
-        let shared = !known.is_empty() && known.iter().all(|identity| identity.sharing == Sharing::Shared);
         let (leaf, created) = match decision.owner {
             Owner::Known { leaf, .. } => (leaf, false),
             Owner::New(id) => (id, true),
             Owner::Nobody => {
-                return Ok(Found { leaf: None, root: None, shared: shared || decision.ambiguous, created: false });
+                return Ok(Found { possible: decision.possible, shared: decision.shared || decision.ambiguous, ..Found::nobody() });
             }
         };
         let decision_id = DecisionId::from_bytes(fresh());
@@ -141,7 +156,7 @@ impl People<'_> {
         if changed {
             self.decide(decision_id, "identity", &decision.outcome, decision.evidence, decision.alternatives, root, None, interaction)?;
         }
-        Ok(Found { leaf: Some(leaf), root, shared: shared || decision.ambiguous, created })
+        Ok(Found { leaf: Some(leaf), root, shared: decision.shared, possible: Vec::new(), created })
     }
 
     fn create(&mut self, id: ProfileId, decision: DecisionId) -> Result<()> {

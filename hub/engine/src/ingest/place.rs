@@ -74,6 +74,9 @@ impl Hub {
         {
             named.extend(self.enquiries_of(people, root)?);
         }
+        for root in &arrival.person.possible {
+            named.extend(self.enquiries_of(people, *root)?);
+        }
         let mut enquiries = Vec::with_capacity(named.len());
         for id in named {
             enquiries.extend(enquiry_facts(people, id)?);
@@ -323,7 +326,9 @@ impl Hub {
         let conversation = &mut row.value;
         conversation.updated_at = conversation.updated_at.max(arrival.fact.occurred_at);
         let parked = matches!(decision.placement, Placement::Park { .. });
-        if conversation.enquiry_id.is_none() && !parked {
+        // A thread that goes on after its enquiry ended goes on in the one that follows, or each reply would open another.
+        let opened = matches!(decision.placement, Placement::Open { .. });
+        if (conversation.enquiry_id.is_none() && !parked) || opened {
             conversation.enquiry_id = enquiry;
         }
         if conversation.profile_id.is_none() && !parked {
