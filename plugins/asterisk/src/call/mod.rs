@@ -241,7 +241,8 @@ impl<P: Policy> Assembler<P> {
 
     /// A leg that was there before us: its beginning was missed.
     fn join_late(&mut self, event: &Message, prefix: &str, leg_id: &str, linked: Option<&str>) -> Option<String> {
-        let name = event.get(&format!("{prefix}Channel"))?;
+        // Global variables are set on a channel called "none".
+        let name = event.get(&format!("{prefix}Channel")).filter(|name| name.contains('/'))?;
         let is_its_end = event.event() == Some("Hangup");
         if is_its_end || self.forgotten.contains(leg_id) {
             return None;

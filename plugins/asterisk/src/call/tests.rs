@@ -388,3 +388,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn global_variables_are_of_no_call() {
+    let mut assembler = Assembler::new(config());
+    assembler.apply(&Message::parse(b"Event: VarSet\r\nChannel: none\r\nUniqueid: none\r\nVariable: TL_X\r\nValue: 1"), Timestamp::default());
+    assert!(assembler.open().next().is_none());
+}
