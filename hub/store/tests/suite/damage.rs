@@ -130,6 +130,20 @@ fn a_store_that_went_back_in_time_is_refused() {
 }
 
 #[test]
+fn the_mark_knows_every_acknowledgement_while_the_store_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    applied(&open(&source).unwrap(), put("a", "1"));
+    copied(&source.join("sled"), &target.join("sled"));
+    let store = open(&source).unwrap();
+    let receipt = applied(&store, put("a", "2"));
+    // As a process that is killed now would leave it.
+    std::fs::copy(source.join("store.mark"), target.join("store.mark")).unwrap();
+    let expected = format!("it ends at sequence 1, yet {} was acknowledged", receipt.sequence);
+    assert_eq!(open(&target).err(), Some(StoreError::Corrupt(expected)));
+}
+
+#[test]
 fn a_mark_of_another_store_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (one, other) = (dir.path().join("one"), dir.path().join("other"));
