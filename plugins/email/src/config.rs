@@ -196,7 +196,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let cases: [(&str, fn(&mut Config)); 4] = [
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, Spoil); 4] = [
             ("username", |c| c.username = "a{secret:password}".into()),
             ("address", |c| c.address = "no address".into()),
             ("mailbox", |c| c.mailbox = "INBOX\r\na1 DELETE INBOX".into()),

@@ -25,8 +25,8 @@ const MAX_PAGE: u32 = 1_000;
 const IDLE_MS: u64 = 9 * 60 * 1000;
 /// How often a server without IDLE is asked.
 const POLL_MS: u64 = 30_000;
-/// A text in an 8-bit character set takes four times its size while it is converted.
-const MAX_SINGLE_TEXT: usize = 10 * 1024 * 1024;
+/// As much of a mail too heavy to take apart is looked at for its header.
+const HEADER_BYTES: usize = 512 * 1024;
 /// An idle session of an earlier call is used again if it is younger than this.
 const KEEP_SESSION_MS: u64 = 120_000;
 
@@ -129,13 +129,10 @@ fn take(session: &mut Session, config: &Config, listed: &[Listed]) -> Result<Vec
 
 fn understand(raw: Raw, mail: Listed, arrival: Arrival<'_>) -> Result<Mapped> {
     match raw {
-        Raw::Whole(bytes) if bytes.len() > MAX_SINGLE_TEXT && mail::is_single_text(&bytes) => {
-            Ok(mail::map_header(&bytes[..bytes.len().min(64 * 1024)], mail.size, arrival))
-        }
-        Raw::Whole(bytes) => mail::map(&bytes, arrival, &mut Blobs),
-        Raw::Header(bytes) => {
+        Raw::Whole(bytes) if mail::weight::fits(&bytes) => mail::map(&bytes, arrival, &mut Blobs),
+        Raw::Whole(bytes) | Raw::Header(bytes) => {
             log::warn(format!("a mail of {} bytes is too large; only its header is kept", mail.size));
-            Ok(mail::map_header(&bytes, mail.size, arrival))
+            Ok(mail::map_header(&bytes[..bytes.len().min(HEADER_BYTES)], mail.size, arrival))
         }
     }
 }

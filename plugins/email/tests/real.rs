@@ -1,4 +1,5 @@
 //! Against a real mail server: Dovecot and Exim, started for each test on free ports.
+#![expect(clippy::unwrap_used, reason = "a test whose helpers fail has failed")]
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -129,10 +130,13 @@ impl TestStream for Watched {
     }
 }
 
+/// What one `emit` told.
+type Batch = (Vec<Item>, Option<Value>);
+
 /// A listener in a thread of its own.
 struct Listening {
     watch: Arc<Watch>,
-    thread: JoinHandle<(Result<()>, Vec<(Vec<Item>, Option<Value>)>)>,
+    thread: JoinHandle<(Result<()>, Vec<Batch>)>,
 }
 
 /// What a listener told, and how it ended.

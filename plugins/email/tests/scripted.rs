@@ -1,4 +1,5 @@
 //! Against scripted servers: what real ones do rarely, or only when something is wrong on the way.
+#![expect(clippy::unwrap_used, reason = "a test whose helpers fail has failed")]
 
 use throughline_plugin_email::{Config, Email};
 use throughline_plugin_sdk::testing::{ByteStream, Guard, ScriptedStream, TestHost};
@@ -65,12 +66,15 @@ fn listener_transcript() -> String {
     .concat()
 }
 
-fn listened(stream: &ByteStream) -> (Result<()>, Vec<(Vec<Item>, Option<Value>)>) {
+/// What one `emit` told.
+type Batch = (Vec<Item>, Option<Value>);
+
+fn listened(stream: &ByteStream) -> (Result<()>, Vec<Batch>) {
     let host = bytes_host(stream);
     (Email::listen(config(json!({})), None), host.emitted())
 }
 
-fn keys(batches: &[(Vec<Item>, Option<Value>)]) -> Vec<String> {
+fn keys(batches: &[Batch]) -> Vec<String> {
     batches.iter().flat_map(|(items, _)| items.iter().map(|item| item.key.split('#').next().unwrap().to_owned())).collect()
 }
 

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 /// What to install when a server is missing.
-const INSTALL: &str = "install the mail servers with: apt-get install -y --no-install-recommends dovecot-imapd dovecot-lmtpd exim4-daemon-light openssl";
+const INSTALL: &str =
+    "install the mail servers with: apt-get install -y --no-install-recommends dovecot-imapd dovecot-lmtpd exim4-daemon-light openssl";
 /// Everybody's password.
 pub const PASSWORD: &str = "secret";
 /// Who has a mailbox; `user+suffix@` is delivered to `user@`.
@@ -41,7 +42,8 @@ impl Ports {
     /// Ports that are free now.
     pub fn free() -> Result<Self> {
         let listeners: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect::<Result<_, _>>()?;
+        let ports: Vec<u16> =
+            listeners.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect::<Result<_, _>>()?;
         Ok(Self { imap: ports[0], imaps: ports[1], smtp: ports[2], submission: ports[3], smtps: ports[4], lmtp: ports[5] })
     }
 }
@@ -313,9 +315,13 @@ fn write_certificates(dir: &Path) -> Result<()> {
     let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let (ca, ca_key, request, key, certificate, extensions) =
         (path("ca.pem"), path("ca.key"), path("server.csr"), path("server.key"), path("server.pem"), path("extensions"));
-    std::fs::write(&extensions, "subjectAltName=DNS:localhost,DNS:mail.test,IP:127.0.0.1\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n")?;
+    std::fs::write(
+        &extensions,
+        "subjectAltName=DNS:localhost,DNS:mail.test,IP:127.0.0.1\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n",
+    )?;
     let authority = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"];
-    let marks = ["-subj", "/CN=Test CA", "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"];
+    let marks =
+        ["-subj", "/CN=Test CA", "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"];
     output("openssl", &[&authority[..], &marks, &["-keyout", &ca_key, "-out", &ca]].concat())?;
     let asking = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost"];
     output("openssl", &[&asking[..], &["-keyout", &key, "-out", &request]].concat())?;

@@ -1,3 +1,5 @@
 //! Real systems on loopback, each started from a folder of its own on free ports.
 
+pub mod asterisk;
 pub mod email;
+pub mod pocketbase;

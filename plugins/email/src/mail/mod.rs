@@ -8,8 +8,9 @@ mod headers;
 mod key;
 mod people;
 mod text;
+pub(crate) mod weight;
 
-use mail_parser::{Message, MessageParser, MimeHeaders};
+use mail_parser::{Message, MessageParser};
 use throughline_plugin_sdk::schemas::{Channel, Content, InteractionFact, MessageFacts, ThreadEvidence, Timestamp};
 use throughline_plugin_sdk::{Error, ErrorClass, Item, ItemKind, Result};
 
@@ -173,13 +174,6 @@ fn thread(message: &Message<'_>, headers: &Headers<'_>, own: &Own) -> ThreadEvid
         references,
         tokens: people::tokens(message, headers, own),
     }
-}
-
-/// Whether a mail's own header says that it is one single text: that text would be in memory several times over while its
-/// character set is converted, so a very large one is not read.
-pub fn is_single_text(raw: &[u8]) -> bool {
-    let header = MessageParser::default().parse_headers(&raw[..raw.len().min(64 * 1024)]);
-    header.is_none_or(|message| message.content_type().is_none_or(|kind| kind.ctype().eq_ignore_ascii_case("text")))
 }
 
 #[cfg(test)]

@@ -336,20 +336,13 @@ fn of_a_mail_too_large_the_header_says_the_same() {
     assert_ne!(large.key, whole.key);
 }
 
-#[test]
-fn one_single_text_is_told_from_a_mail_with_parts() {
-    for (name, single) in [("plain", true), ("html-only", true), ("nested", false), ("dsn", false)] {
-        assert_eq!(is_single_text(&fixture(name)), single, "{name}");
-    }
-}
-
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
         mapped(&bytes);
         let own = config().own();
         map_header(&bytes, u32::MAX, Arrival { own: &own, received_at: Timestamp::from_millis(RECEIVED_MS) });
-        is_single_text(&bytes);
+        weight::fits(&bytes);
     }
 
     #[test]

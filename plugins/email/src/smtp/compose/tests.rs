@@ -89,7 +89,8 @@ fn a_retry_carries_the_same_id_and_another_message_another() {
 #[test]
 fn what_would_smuggle_in_a_header_is_refused() {
     let evil = "x\r\nBcc: victim@b.test";
-    let cases: [(&str, fn(&mut OutboundMessage, String)); 8] = [
+    type Spoil = fn(&mut OutboundMessage, String);
+    let cases: [(&str, Spoil); 8] = [
         ("/to", |m, evil| m.to = vec![evil]),
         ("/from", |m, evil| m.from = Some(evil)),
         ("/from_name", |m, evil| m.from_name = Some(evil)),
@@ -111,7 +112,8 @@ fn what_would_smuggle_in_a_header_is_refused() {
 
 #[test]
 fn other_messages_that_cannot_be_sent() {
-    let cases: [(&str, fn(&mut OutboundMessage)); 4] = [
+    type Spoil = fn(&mut OutboundMessage);
+    let cases: [(&str, Spoil); 4] = [
         ("/to", |m| m.to.clear()),
         ("/to", |m| m.to = vec!["a@b.test".into(); 101]),
         ("/from", |m| m.from = Some("ceo@elsewhere.test".into())),
