@@ -80,6 +80,12 @@ impl Bench {
         self.host.runtime().spawn(work).await.map_err(|error| error.to_string())?
     }
 
+    /// Instances alive in the host now.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.host.alive()
+    }
+
     /// Opens `count` connections of an installed plugin that are all listening; the caller stops them.
     pub fn listeners(&self, count: u32) -> Result<Vec<Arc<dyn Connector>>, PluginError> {
         (0..count)

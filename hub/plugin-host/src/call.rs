@@ -73,9 +73,7 @@ impl Call {
     pub(crate) fn budget(&self, limits: &Limits) -> Budget {
         let call = |wall| Budget { wall: Some(wall), cpu: limits.call_cpu, window: None };
         match self {
-            Self::Listen { .. } => {
-                Budget { wall: None, cpu: limits.listen_cpu_per_minute, window: Some(Duration::from_secs(60)) }
-            }
+            Self::Listen { .. } => Budget { wall: None, cpu: limits.listen_cpu_per_minute, window: Some(Duration::from_secs(60)) },
             Self::Read { .. } | Self::Get { .. } | Self::Write { .. } | Self::Send { .. } | Self::Act { .. } => call(limits.long_call),
             _ => call(limits.short_call),
         }

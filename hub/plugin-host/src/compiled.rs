@@ -49,7 +49,10 @@ impl CompiledCache {
     }
 }
 
-#[expect(unsafe_code, reason = "wasmtime cannot verify native code: the file was written by us in a private folder and its hash was just checked")]
+#[expect(
+    unsafe_code,
+    reason = "wasmtime cannot verify native code: the file was written by us in a private folder and its hash was just checked"
+)]
 fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file is the output of `precompile_component` of this very engine configuration (its name is the hash of it), lies
     // in a folder only this user can write, and `is_intact` or `keep` has just vouched for its content.

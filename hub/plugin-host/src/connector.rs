@@ -141,7 +141,11 @@ impl Running {
         let deadline = tokio::time::Instant::now() + self.connection.limits.grace;
         for mut task in tasks {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
-                tracing::warn!(connection = self.connection.id, plugin = self.connection.plugin, "the plugin did not end when told to: dropped");
+                tracing::warn!(
+                    connection = self.connection.id,
+                    plugin = self.connection.plugin,
+                    "the plugin did not end when told to: dropped"
+                );
                 task.abort();
                 // An error says that it was aborted, which is what was wanted.
                 drop(task.await);
@@ -271,7 +275,11 @@ impl Connector for Running {
         Box::pin(self.run_listener(checkpoint))
     }
 
-    fn send<'a>(&'a self, message: &'a OutboundMessage, idempotency_key: &'a str) -> BoxFuture<'a, Result<Called<Written>, ConnectorError>> {
+    fn send<'a>(
+        &'a self,
+        message: &'a OutboundMessage,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<Called<Written>, ConnectorError>> {
         Box::pin(async {
             let message = serde_json::to_string(message).map_err(|fault| bug(format!("the message is no JSON: {fault}")))?;
             let Called { value, state } = self.call(Call::Send { message, idempotency_key: idempotency_key.to_owned() }).await?;
@@ -279,7 +287,12 @@ impl Connector for Running {
         })
     }
 
-    fn act<'a>(&'a self, action: &'a str, input: &'a Value, idempotency_key: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
+    fn act<'a>(
+        &'a self,
+        action: &'a str,
+        input: &'a Value,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
         let call = Call::Act { action: action.to_owned(), input: input.to_string(), idempotency_key: idempotency_key.to_owned() };
         Box::pin(async {
             let Called { value, state } = self.call(call).await?;

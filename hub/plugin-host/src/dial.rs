@@ -182,7 +182,13 @@ impl Dialer {
     }
 
     /// TLS over an open stream; the certificate must be good for `name`.
-    pub(crate) async fn encrypt(&self, stream: TcpStream, name: &str, config: Arc<ClientConfig>, timeout: Duration) -> Result<Stream, ConnectorError> {
+    pub(crate) async fn encrypt(
+        &self,
+        stream: TcpStream,
+        name: &str,
+        config: Arc<ClientConfig>,
+        timeout: Duration,
+    ) -> Result<Stream, ConnectorError> {
         let bare = name.trim_start_matches('[').trim_end_matches(']').to_owned();
         let server = ServerName::try_from(bare)
             .map_err(|_| ConnectorError::new(ErrorClass::Config, format!("{name:?} is not a name a certificate can be checked for")))?;
@@ -213,7 +219,8 @@ fn tls_error(name: &str, error: &io::Error) -> ConnectorError {
     let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>());
     match cause {
         Some(Tls::InvalidCertificate(why)) => {
-            let message = format!("{name}: its certificate is not trusted ({why:?}); if it has a private authority, give that authority's PEM");
+            let message =
+                format!("{name}: its certificate is not trusted ({why:?}); if it has a private authority, give that authority's PEM");
             ConnectorError::new(ErrorClass::Config, message)
         }
         Some(Tls::InvalidMessage(_)) => {

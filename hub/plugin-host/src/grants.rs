@@ -339,7 +339,10 @@ fn check_transport(manifest: &Manifest, pattern: &str, rule: &Rule) -> Result<()
     if manifest.capabilities.transports.iter().any(|declared| declared == transport) {
         return Ok(());
     }
-    Err(PluginError::Grants(format!("host pattern {pattern:?} resolves to {}://, but the plugin does not ask for the transport {transport:?}", rule.scheme.as_str())))
+    Err(PluginError::Grants(format!(
+        "host pattern {pattern:?} resolves to {}://, but the plugin does not ask for the transport {transport:?}",
+        rule.scheme.as_str()
+    )))
 }
 
 #[cfg(test)]
@@ -394,7 +397,8 @@ mod tests {
 
     #[test]
     fn placeholders_are_resolved_for_each_connection() {
-        let config = json!({"host": "imap.example.org", "smtp": {"host": "mx.example.org", "port": 587}, "base": "http://crm.example:8080/api"});
+        let config =
+            json!({"host": "imap.example.org", "smtp": {"host": "mx.example.org", "port": 587}, "base": "http://crm.example:8080/api"});
         let cases = [
             ("tls://{config.host}:{config.port}", "tls://imap.example.org:993", true),
             ("tls://{config.host}:{config.port}", "tls://other.example.org:993", false),
@@ -411,8 +415,21 @@ mod tests {
     #[test]
     fn malformed_patterns_are_refused() {
         let bad = [
-            "*", "https://*", "https://*.com", "https://a.*.com", "ftp://x.com", "x.com", "tls://x.com", "https://x.com/path",
-            "https://u@x.com", "https://x.com:0", "https://x.com:99999", "https://", "https://{config.}", "https://{env.HOME}", "{config.a b}",
+            "*",
+            "https://*",
+            "https://*.com",
+            "https://a.*.com",
+            "ftp://x.com",
+            "x.com",
+            "tls://x.com",
+            "https://x.com/path",
+            "https://u@x.com",
+            "https://x.com:0",
+            "https://x.com:99999",
+            "https://",
+            "https://{config.}",
+            "https://{env.HOME}",
+            "{config.a b}",
         ];
         for pattern in bad {
             assert!(Pattern::parse(pattern).is_err(), "{pattern}");

@@ -92,6 +92,11 @@ impl Host {
         self.programs().get(&key).cloned().ok_or_else(missing)
     }
 
+    /// Instances that exist now.
+    pub(crate) fn alive(&self) -> usize {
+        usize::try_from(self.options.max_instances).unwrap_or(1).saturating_sub(self.slots.available_permits())
+    }
+
     pub(crate) fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("only drop takes it")
     }
@@ -125,7 +130,12 @@ impl Host {
     }
 
     /// Connects a program with what one connection may use. Starts nothing.
-    pub(crate) fn connect(&self, program: &Arc<Program>, spec: ConnectionSpec, services: Arc<dyn HubServices>) -> Result<Arc<Connection>, PluginError> {
+    pub(crate) fn connect(
+        &self,
+        program: &Arc<Program>,
+        spec: ConnectionSpec,
+        services: Arc<dyn HubServices>,
+    ) -> Result<Arc<Connection>, PluginError> {
         let resolver = self.options.resolver.clone();
         let manifest = &program.plugin.manifest;
         Connection::new(spec, manifest, &self.options.limits, services, resolver, self.trust.clone()).map(Arc::new)

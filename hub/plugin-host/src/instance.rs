@@ -24,7 +24,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn new(engine: &Engine, linker: &Linker<Guest>, component: &Component, plugin: InstalledPlugin) -> Result<Self, PluginError> {
+    pub(crate) fn new(
+        engine: &Engine,
+        linker: &Linker<Guest>,
+        component: &Component,
+        plugin: InstalledPlugin,
+    ) -> Result<Self, PluginError> {
         let mismatch = |error: wasmtime::Error| PluginError::Mismatch(format!("it does not fit throughline:connector: {error:#}"));
         let linked = linker.instantiate_pre(component).map_err(mismatch)?;
         let indices = Indices::new(&linked, &plugin.exports).map_err(mismatch)?;

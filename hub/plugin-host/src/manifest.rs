@@ -92,7 +92,10 @@ fn check_name(name: &str) -> Result<(), PluginError> {
     if good {
         return Ok(());
     }
-    Err(error("/name", format!("{name:?} is not a plugin name: lower-case letters, digits and hyphens, a letter first, {LONGEST_NAME} at most")))
+    Err(error(
+        "/name",
+        format!("{name:?} is not a plugin name: lower-case letters, digits and hyphens, a letter first, {LONGEST_NAME} at most"),
+    ))
 }
 
 fn check_words(pointer: &str, words: &[String], known: &[&str]) -> Result<(), PluginError> {
@@ -132,10 +135,8 @@ fn agree(manifest: &Manifest, surface: &Surface) -> Result<(), PluginError> {
 fn agree_on_transports(manifest: &Manifest, surface: &Surface) -> Result<(), PluginError> {
     let declared = |transport: &str| manifest.capabilities.transports.iter().any(|each| each == transport);
     let streams = ["tls", "tcp", "websocket"].iter().any(|transport| declared(transport));
-    let cases = [
-        ("http", declared("http"), "the transport \"http\""),
-        ("net", streams, "one of the transports \"tls\", \"tcp\", \"websocket\""),
-    ];
+    let cases =
+        [("http", declared("http"), "the transport \"http\""), ("net", streams, "one of the transports \"tls\", \"tcp\", \"websocket\"")];
     for (interface, is_declared, transport) in cases {
         match (surface.imports.contains(interface), is_declared) {
             (true, false) => return Err(PluginError::Mismatch(format!("it imports {interface} but does not declare {transport}"))),

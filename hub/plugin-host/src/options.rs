@@ -131,9 +131,7 @@ fn within(asked: Option<u32>, default: u32, maximum: u32, name: &str) -> Result<
     match asked {
         None => Ok(default),
         Some(0) => Err(limit_error(name, "0 is no limit a plugin can run under".to_owned())),
-        Some(asked) if asked > maximum => {
-            Err(limit_error(name, format!("the plugin asks for {asked}; this hub gives {maximum} at most")))
-        }
+        Some(asked) if asked > maximum => Err(limit_error(name, format!("the plugin asks for {asked}; this hub gives {maximum} at most"))),
         Some(asked) => Ok(asked),
     }
 }

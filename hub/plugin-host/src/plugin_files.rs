@@ -78,7 +78,8 @@ fn digest_path(path: &Path) -> PathBuf {
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, PluginError> {
     let listing = fs::read_dir(folder).map_err(|error| failed(folder, &error))?;
-    let mut paths = listing.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>().map_err(|error| failed(folder, &error))?;
+    let mut paths =
+        listing.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>().map_err(|error| failed(folder, &error))?;
     paths.sort();
     Ok(paths)
 }

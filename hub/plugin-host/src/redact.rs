@@ -88,8 +88,7 @@ fn replace<'t>(searcher: Option<&AhoCorasick>, text: &'t str) -> Cow<'t, str> {
 }
 
 fn searcher(secrets: &BTreeMap<String, Secret>, shortest: usize) -> Result<Option<AhoCorasick>, PluginError> {
-    let forms: BTreeSet<String> =
-        secrets.values().map(Secret::expose).filter(|value| value.len() >= shortest).flat_map(forms).collect();
+    let forms: BTreeSet<String> = secrets.values().map(Secret::expose).filter(|value| value.len() >= shortest).flat_map(forms).collect();
     if forms.is_empty() {
         return Ok(None);
     }

@@ -107,8 +107,11 @@ impl Renderer<'_> {
         let value = value.expose();
         let breaks_lines = matches!(place, Place::Header | Place::Line) && value.contains(['\r', '\n', '\0']);
         if depth == 0 && breaks_lines {
-            return Err(ConnectorError::new(ErrorClass::Config, format!("the secret {name:?} holds a line end, which cannot be sent here"))
-                .with_field(name));
+            return Err(ConnectorError::new(
+                ErrorClass::Config,
+                format!("the secret {name:?} holds a line end, which cannot be sent here"),
+            )
+            .with_field(name));
         }
         Ok(encode(value, place, depth))
     }

@@ -107,7 +107,11 @@ impl imports::http::HostDownload for Guest {
     }
 }
 
-async fn send(connection: std::sync::Arc<Connection>, request: HttpRequest, options: Option<String>) -> Result<HttpResponse, ConnectorError> {
+async fn send(
+    connection: std::sync::Arc<Connection>,
+    request: HttpRequest,
+    options: Option<String>,
+) -> Result<HttpResponse, ConnectorError> {
     let options: Options = parse_options(options)?;
     let safe = is_safe(&request.method);
     let work = async {

@@ -45,7 +45,11 @@ impl Host for Guest {
             Verdict::Drop => {}
             Verdict::FirstDropped => {
                 let limit = self.log.per_second;
-                tracing::warn!(connection = self.connection.id, plugin = self.connection.plugin, "the plugin logs more than {limit} bytes in a second: the rest of this second is dropped");
+                tracing::warn!(
+                    connection = self.connection.id,
+                    plugin = self.connection.plugin,
+                    "the plugin logs more than {limit} bytes in a second: the rest of this second is dropped"
+                );
             }
             Verdict::Write => self.write_log(level, &message, &fields),
         }

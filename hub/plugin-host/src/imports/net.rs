@@ -39,7 +39,13 @@ pub struct Socket {
 impl imports::net::Host for Guest {}
 
 impl imports::net::HostConnection for Guest {
-    async fn connect(&mut self, host: String, port: u16, security: imports::net::Security, options: Option<String>) -> Result<Resource<Socket>, types::Error> {
+    async fn connect(
+        &mut self,
+        host: String,
+        port: u16,
+        security: imports::net::Security,
+        options: Option<String>,
+    ) -> Result<Resource<Socket>, types::Error> {
         let scheme = match security {
             imports::net::Security::Plain => Scheme::Tcp,
             imports::net::Security::Tls => Scheme::Tls,
@@ -112,7 +118,13 @@ impl Guest {
     }
 }
 
-async fn connect(connection: Arc<Connection>, scheme: Scheme, host: String, port: u16, options: Option<String>) -> Result<Socket, ConnectorError> {
+async fn connect(
+    connection: Arc<Connection>,
+    scheme: Scheme,
+    host: String,
+    port: u16,
+    options: Option<String>,
+) -> Result<Socket, ConnectorError> {
     let options: Options = parse_options(options)?;
     let target = Target::new(scheme, &host, port).map_err(bug)?;
     let timeout = millis_or(options.connect_timeout_ms, CONNECT_TIMEOUT);

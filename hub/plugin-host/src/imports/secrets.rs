@@ -21,9 +21,11 @@ impl imports::secrets::Host for Guest {
 
 impl Guest {
     fn secret(&self, name: &str) -> Result<&str, ConnectorError> {
-        self.connection.secrets.get(name).map(throughline_domain::connector::Secret::expose).ok_or_else(|| {
-            ConnectorError::new(ErrorClass::Config, format!("the connection has no secret named {name:?}")).with_field(name)
-        })
+        self.connection
+            .secrets
+            .get(name)
+            .map(throughline_domain::connector::Secret::expose)
+            .ok_or_else(|| ConnectorError::new(ErrorClass::Config, format!("the connection has no secret named {name:?}")).with_field(name))
     }
 }
 

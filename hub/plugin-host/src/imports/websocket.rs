@@ -125,7 +125,8 @@ fn handshake(connection: &Connection, request: &OpenRequest, url: &Url) -> Resul
     for (name, template) in &request.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bug(format!("{name:?} is not a header name")))?;
         let value = render(template, &connection.secrets, Place::Header)?;
-        let value = HeaderValue::from_str(&value.text).map_err(|_| bug(format!("the value of the header {name} holds a control character")))?;
+        let value =
+            HeaderValue::from_str(&value.text).map_err(|_| bug(format!("the value of the header {name} holds a control character")))?;
         if !is_ours(&name) {
             handshake = handshake.header(name, value);
         }

@@ -117,10 +117,16 @@ impl Exports {
         let Connection { config, redactor, .. } = connection;
         let plugin = &self.plugin;
         Ok(match call {
-            Call::Options { field, query } => convert(plugin.call_options(store, config, field, query).await?, |text| json_answer(&text, redactor)),
-            Call::Migrate { what, from_version, value } => convert(plugin.call_migrate(store, what, from_version, value).await?, |text| json_answer(&text, redactor)),
+            Call::Options { field, query } => {
+                convert(plugin.call_options(store, config, field, query).await?, |text| json_answer(&text, redactor))
+            }
+            Call::Migrate { what, from_version, value } => {
+                convert(plugin.call_migrate(store, what, from_version, value).await?, |text| json_answer(&text, redactor))
+            }
             _ => convert(plugin.call_check(store, config).await?, |report| {
-                serde_json::from_str(&redactor.data(&report)).map(Answer::Check).map_err(|fault| bug(format!("check returned no report: {fault}")))
+                serde_json::from_str(&redactor.data(&report))
+                    .map(Answer::Check)
+                    .map_err(|fault| bug(format!("check returned no report: {fault}")))
             }),
         })
     }
@@ -132,7 +138,9 @@ impl Exports {
             Call::Read { entity, cursor, want } => {
                 Ok(convert(source.call_read(store, config, entity, cursor.as_ref(), *want).await?, |page| page_from_guest(page, redactor)))
             }
-            Call::Get { entity, keys } => Ok(convert(source.call_get(store, config, entity, keys).await?, |found| found_from_guest(found, redactor))),
+            Call::Get { entity, keys } => {
+                Ok(convert(source.call_get(store, config, entity, keys).await?, |found| found_from_guest(found, redactor)))
+            }
             _ => unsupported("source"),
         }
     }
@@ -167,7 +175,6 @@ impl Exports {
         }
     }
 
-    #[expect(clippy::ptr_arg, reason = "the bindings take JSON as &String")]
     /// Returns `value` through the guest's `migrate` unparsed: the bare cost of a call, for the benchmark.
     pub(crate) async fn echo(&self, store: &mut Store<Guest>, value: &String) -> wasmtime::Result<usize> {
         Ok(self.plugin.call_migrate(store, "bench", "", value).await?.map_or(0, |text| text.len()))
@@ -178,10 +185,7 @@ fn unsupported(interface: &str) -> Returned {
     Ok(Err(ConnectorError::new(plain::ErrorClass::Unsupported, format!("the plugin does not export {interface}"))))
 }
 
-fn convert<T>(
-    returned: Result<T, types::Error>,
-    good: impl FnOnce(T) -> Result<Answer, ConnectorError>,
-) -> Result<Answer, ConnectorError> {
+fn convert<T>(returned: Result<T, types::Error>, good: impl FnOnce(T) -> Result<Answer, ConnectorError>) -> Result<Answer, ConnectorError> {
     returned.map_err(error_from_guest).and_then(good)
 }
 
@@ -209,9 +213,13 @@ macro_rules! same_cases {
     };
 }
 
-same_cases!(class_to_guest, class_from_guest, plain::ErrorClass, types::ErrorClass, [
-    Config, Auth, Permission, RateLimited, Transient, Ambiguous, Conflict, InvalidRecord, Gone, Unsupported, Cancelled, Bug
-]);
+same_cases!(
+    class_to_guest,
+    class_from_guest,
+    plain::ErrorClass,
+    types::ErrorClass,
+    [Config, Auth, Permission, RateLimited, Transient, Ambiguous, Conflict, InvalidRecord, Gone, Unsupported, Cancelled, Bug]
+);
 
 /// An error of ours, as the guest sees it.
 pub(crate) fn error_to_guest(error: ConnectorError, redactor: &Redactor) -> types::Error {

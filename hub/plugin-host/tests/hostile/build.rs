@@ -59,7 +59,10 @@ fn compile() -> PathBuf {
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     let status = cargo.status().expect("cargo starts");
-    assert!(status.success(), "the hostile guest does not build: install the target {TARGET} or Debian's rustc-web, rust-web-src, cargo-web, lld-22");
+    assert!(
+        status.success(),
+        "the hostile guest does not build: install the target {TARGET} or Debian's rustc-web, rust-web-src, cargo-web, lld-22"
+    );
     target_dir.join(TARGET).join("guest").join("throughline_hostile_guest.wasm")
 }
 
@@ -68,7 +71,9 @@ fn compiler() -> Command {
     // What cargo tells the tests about itself is not for another compiler.
     for (name, _) in std::env::vars_os() {
         let inherited = name.to_string_lossy();
-        if inherited.starts_with("CARGO_") && inherited != "CARGO_HOME" && !inherited.starts_with("CARGO_TARGET_WASM32") || inherited == "RUSTUP_TOOLCHAIN" {
+        if inherited.starts_with("CARGO_") && inherited != "CARGO_HOME" && !inherited.starts_with("CARGO_TARGET_WASM32")
+            || inherited == "RUSTUP_TOOLCHAIN"
+        {
             cargo.env_remove(&name);
         }
     }

@@ -8,6 +8,9 @@ use throughline_plugin_host::{Host, inspect};
 use crate::build::{hostile, with_manifest};
 use crate::support::{Rig, Services, options, spec};
 
+/// A change to a manifest.
+type Change = Box<dyn FnOnce(&mut Value)>;
+
 fn manifest() -> Value {
     serde_json::from_str(include_str!("../guests/hostile/manifest.json")).unwrap()
 }
@@ -65,7 +68,7 @@ fn interfaces_beyond_the_world_are_refused_by_name() {
 
 #[test]
 fn a_wrong_manifest_is_refused_with_its_place() {
-    let cases: Vec<(Box<dyn FnOnce(&mut Value)>, &str)> = vec![
+    let cases: Vec<(Change, &str)> = vec![
         (Box::new(|m| m["name"] = json!("../evil")), "/name"),
         (Box::new(|m| m["name"] = json!("")), "/name"),
         (Box::new(|m| m["version"] = json!("1")), "/version"),
@@ -83,7 +86,9 @@ fn a_wrong_manifest_is_refused_with_its_place() {
         assert_eq!(pointer_of(&changed(change)), expected);
     }
     assert_eq!(pointer_of(&with_manifest(hostile(), b"{not json")), "");
-    let Err(PluginError::Manifest { pointer, detail }) = inspect(&changed(|m| m["capabilities"]["files"] = json!(["/etc"]))) else { panic!() };
+    let Err(PluginError::Manifest { pointer, detail }) = inspect(&changed(|m| m["capabilities"]["files"] = json!(["/etc"]))) else {
+        panic!()
+    };
     assert!(format!("{pointer} {detail}").contains("/capabilities") && detail.contains("files"), "{pointer} {detail}");
     let found = inspect(&changed(|m| m["wit"] = json!("0.9.0")));
     assert!(matches!(found, Err(PluginError::WitVersion { .. })), "{found:?}");
@@ -91,7 +96,7 @@ fn a_wrong_manifest_is_refused_with_its_place() {
 
 #[test]
 fn a_manifest_that_lies_is_refused() {
-    let cases: Vec<(Box<dyn FnOnce(&mut Value)>, &str)> = vec![
+    let cases: Vec<(Change, &str)> = vec![
         (Box::new(|m| m["capabilities"] = json!({})), "imports http"),
         (Box::new(|m| m["capabilities"] = json!({"transports": ["http"], "hosts": []})), "imports net"),
         (Box::new(|m| m["capabilities"]["transports"] = json!(["http", "tls", "tcp"])), "ws://"),
@@ -105,7 +110,10 @@ fn a_manifest_that_lies_is_refused() {
     let small = wat::parse_str(small).unwrap();
     let lies = [
         (json!({"capabilities": {}, "entities": [{"name": "a", "canonical": "profile", "readable": true, "cursor": "none"}]}), "source"),
-        (json!({"capabilities": {}, "entities": [{"name": "a", "canonical": "profile", "cursor": "none", "writes": {"update": true}}]}), "sink"),
+        (
+            json!({"capabilities": {}, "entities": [{"name": "a", "canonical": "profile", "cursor": "none", "writes": {"update": true}}]}),
+            "sink",
+        ),
         (json!({"capabilities": {}, "entities": [], "channels": [{"channel": "email", "can": ["message"]}]}), "channel"),
         (json!({"capabilities": {"transports": ["websocket"]}, "entities": []}), "does not import net"),
         (json!({"capabilities": {"transports": ["http"]}, "entities": []}), "does not import http"),
@@ -158,7 +166,8 @@ async fn installing_again_is_no_change_and_other_bytes_are_refused() {
 async fn plugins_survive_a_restart_even_with_a_damaged_cache() {
     let rig = Rig::in_folders(|_| {}).await;
     let cache = rig.folder.path().join("cache");
-    let compiled = std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "cwasm").unwrap();
+    let compiled =
+        std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "cwasm").unwrap();
     let mut bytes = std::fs::read(&compiled).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;

@@ -24,7 +24,7 @@ async fn contained(rig: &Rig, deed: &str, cursor: Value, words: &str) {
 async fn a_trap_ends_the_instance_only() {
     let rig = Rig::new().await;
     contained(&rig, "trap", json!(null), "unreachable").await;
-    contained(&rig, "overflow-stack", json!(null), "call stack exhausted").await;
+    contained(&rig, "overflow-stack", json!(null), "read trapped").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,8 @@
 //! A plugin that misbehaves in every way we could think of, in the real host: each deed is contained, named, and ends nothing else.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod bench;
 mod build;
 mod install;
 mod limits;

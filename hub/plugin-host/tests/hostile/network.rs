@@ -146,7 +146,12 @@ async fn names_that_lead_inside_are_denied_unless_named() {
 async fn each_hop_of_a_redirect_is_asked_of_the_grants() {
     let rig = Rig::new().await;
     let inside = serve(|_| ok("inside")).await;
-    for location in [format!("http://127.0.0.1:{inside}/"), format!("http://localhost:{inside}/"), "http://evil.example/".into(), "file:///etc/passwd".into()] {
+    for location in [
+        format!("http://127.0.0.1:{inside}/"),
+        format!("http://localhost:{inside}/"),
+        "http://evil.example/".into(),
+        "file:///etc/passwd".into(),
+    ] {
         let port = serve(move |_| redirect(302, &location)).await;
         let connection = rig.connect_with(json!({"host": "silo.example", "port": port}), &[HTTP, OTHER], &["silo.example"]);
         let error = connection.read("fetch", &json!({"url": format!("http://silo.example:{port}/")})).await.unwrap_err();
@@ -205,7 +210,8 @@ async fn failures_are_classed_by_whether_something_was_sent() {
     ];
     for (host, port, method, expected) in cases {
         let connection = towards(&rig, host, port, &[HTTP]);
-        let (class, text) = class_of(&connection, "fetch", json!({"url": format!("http://{host}:{port}/"), "method": method, "options": options})).await;
+        let (class, text) =
+            class_of(&connection, "fetch", json!({"url": format!("http://{host}:{port}/"), "method": method, "options": options})).await;
         assert_eq!(class, expected, "{host}:{port} {method} {text}");
     }
 }

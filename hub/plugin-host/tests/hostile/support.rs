@@ -78,11 +78,7 @@ impl Rig {
     pub(crate) fn connect_with(&self, config: Value, hosts: &[&str], private_hosts: &[&str]) -> Connected {
         let services = Arc::new(Services::default());
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        let spec = ConnectionSpec {
-            grants: Grants { hosts: owned(hosts), private_hosts: owned(private_hosts) },
-            config,
-            ..spec()
-        };
+        let spec = ConnectionSpec { grants: Grants { hosts: owned(hosts), private_hosts: owned(private_hosts) }, config, ..spec() };
         Connected { connector: self.host.open(spec, services.clone()).unwrap(), services }
     }
 

@@ -43,7 +43,12 @@ impl Clients {
     }
 
     /// Sends one request. The caller has asked the grants; the address is checked when a connection is opened for it.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>, ca_pem: Option<&str>, safe: bool) -> Result<Response<Incoming>, ConnectorError> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        ca_pem: Option<&str>,
+        safe: bool,
+    ) -> Result<Response<Incoming>, ConnectorError> {
         let client = self.client(ca_pem)?;
         client.request(request).await.map_err(|error| classified(&error, safe))
     }

@@ -7,8 +7,8 @@ use hyper::{Method, Request, StatusCode, header};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, HttpRequest};
 use url::Url;
 
-use super::is_safe;
 use super::super::granted_url;
+use super::is_safe;
 use crate::call::bug;
 use crate::connection::Connection;
 use crate::grants::{Scheme, Target};
@@ -48,19 +48,13 @@ impl Outgoing {
     pub(super) fn new(connection: &Connection, request: HttpRequest, secrets_in_body: bool) -> Result<Self, ConnectorError> {
         let url = granted_url(connection, &request.url)?;
         let target = target_of(&url)?;
-        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| bug(format!("{:?} is not an HTTP method", request.method)))?;
+        let method =
+            Method::from_bytes(request.method.as_bytes()).map_err(|_| bug(format!("{:?} is not an HTTP method", request.method)))?;
         if method == Method::CONNECT {
             return Err(bug("CONNECT is not for plugins"));
         }
-        let mut outgoing = Self {
-            target,
-            url,
-            method,
-            headers: HeaderMap::new(),
-            secret_headers: Vec::new(),
-            body: Bytes::new(),
-            body_has_secret: false,
-        };
+        let mut outgoing =
+            Self { target, url, method, headers: HeaderMap::new(), secret_headers: Vec::new(), body: Bytes::new(), body_has_secret: false };
         outgoing.put_headers(connection, &request.headers)?;
         outgoing.put_body(connection, request.body.unwrap_or_default(), secrets_in_body)?;
         Ok(outgoing)
@@ -124,7 +118,10 @@ impl Outgoing {
 
     /// The request for the next hop. Towards another origin nothing secret goes along.
     pub(super) fn redirected(mut self, status: StatusCode, location: &str) -> Result<Self, ConnectorError> {
-        let mut url = self.url.join(location).map_err(|error| ConnectorError::new(ErrorClass::Config, format!("a redirect leads nowhere: {error}")))?;
+        let mut url = self
+            .url
+            .join(location)
+            .map_err(|error| ConnectorError::new(ErrorClass::Config, format!("a redirect leads nowhere: {error}")))?;
         url.set_fragment(None);
         let target = target_of(&url)?;
         let turns_to_get = status == StatusCode::SEE_OTHER || (matches!(status.as_u16(), 301 | 302) && self.method == Method::POST);
