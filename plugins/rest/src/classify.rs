@@ -206,7 +206,9 @@ fn is_html(response: &HttpResponse, kind: &str) -> bool {
 fn looks_like_login(response: &HttpResponse) -> bool {
     let beginning = &response.body[..response.body.len().min(LOOKED_AT)];
     let text = String::from_utf8_lossy(beginning).to_lowercase();
-    ["type=\"password\"", "type='password'", "type=password", "login", "log in", "sign in", "anmelden"].iter().any(|sign| text.contains(sign))
+    ["type=\"password\"", "type='password'", "type=password", "login", "log in", "sign in", "anmelden"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 fn quoted(response: &HttpResponse) -> String {
@@ -304,7 +306,8 @@ mod tests {
             let got = body(&config, None, &response(status, kind, text), Purpose::Read, Timestamp::default());
             assert_eq!(got.as_ref().err().map(|error| error.class), wanted, "{text}");
         }
-        let wait = body(&config, None, &response(429, "application/json", r#"{"retry_after_ms": 476}"#), Purpose::Read, Timestamp::default());
+        let wait =
+            body(&config, None, &response(429, "application/json", r#"{"retry_after_ms": 476}"#), Purpose::Read, Timestamp::default());
         assert_eq!(wait.unwrap_err().retry_after_ms, Some(476));
     }
 
@@ -333,15 +336,25 @@ mod tests {
 
     #[test]
     fn field_errors_are_named_in_our_words() {
-        let entity: Entity = serde_json::from_value(json!({"canonical": "profile", "fields": {"external_id": "/ext_id", "city": "/a/city"}})).unwrap();
+        let entity: Entity =
+            serde_json::from_value(json!({"canonical": "profile", "fields": {"external_id": "/ext_id", "city": "/a/city"}})).unwrap();
         let table = [
-            (json!({"pointer": "/data", "message": "/message"}), r#"{"data":{"ext_id":{"code":"x","message":"must be unique"}}}"#, "external_id"),
-            (json!({"pointer": "/errors", "name": "/field", "message": "/text"}), r#"{"errors":[{"field":"/a/city","text":"no"}]}"#, "city"),
+            (
+                json!({"pointer": "/data", "message": "/message"}),
+                r#"{"data":{"ext_id":{"code":"x","message":"must be unique"}}}"#,
+                "external_id",
+            ),
+            (
+                json!({"pointer": "/errors", "name": "/field", "message": "/text"}),
+                r#"{"errors":[{"field":"/a/city","text":"no"}]}"#,
+                "city",
+            ),
             (json!({"pointer": "/errors"}), r#"{"errors":{"other":["too long"]}}"#, "other"),
         ];
         for (place, text, field) in table {
             let config = config(json!({"field_errors": place, "error_message": "/message"}));
-            let error = body(&config, Some(&entity), &response(400, "application/json", text), Purpose::Write, Timestamp::default()).unwrap_err();
+            let error =
+                body(&config, Some(&entity), &response(400, "application/json", text), Purpose::Write, Timestamp::default()).unwrap_err();
             assert_eq!((error.class, error.field.as_deref()), (ErrorClass::InvalidRecord, Some(field)), "{text}");
             assert!(error.details.unwrap()["fields"][field].is_string());
         }

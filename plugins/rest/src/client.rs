@@ -204,14 +204,12 @@ fn send(request: &HttpRequest, options: &Options) -> Result<HttpResponse> {
 fn refused_login(error: Error) -> Error {
     match error.class {
         ErrorClass::Gone | ErrorClass::Unsupported => {
-            Error { class: ErrorClass::Config, message: format!("there is no login at this path: {}", error.message), ..error }.with_field("auth.path")
+            Error { class: ErrorClass::Config, message: format!("there is no login at this path: {}", error.message), ..error }
+                .with_field("auth.path")
         }
-        ErrorClass::InvalidRecord | ErrorClass::Permission | ErrorClass::Conflict => Error {
-            class: ErrorClass::Auth,
-            message: format!("the login was refused: {}", error.message),
-            field: None,
-            ..error
-        },
+        ErrorClass::InvalidRecord | ErrorClass::Permission | ErrorClass::Conflict => {
+            Error { class: ErrorClass::Auth, message: format!("the login was refused: {}", error.message), field: None, ..error }
+        }
         _ => error,
     }
 }

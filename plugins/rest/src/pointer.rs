@@ -54,7 +54,16 @@ mod tests {
     #[test]
     fn only_scalars_are_texts() {
         let record = json!({"n": 7, "s": "x", "e": "", "b": false, "o": {}, "l": [1], "z": null});
-        let table = [("/n", Some("7")), ("/s", Some("x")), ("/e", None), ("/b", Some("false")), ("/o", None), ("/l", None), ("/z", None), ("/q", None)];
+        let table = [
+            ("/n", Some("7")),
+            ("/s", Some("x")),
+            ("/e", None),
+            ("/b", Some("false")),
+            ("/o", None),
+            ("/l", None),
+            ("/z", None),
+            ("/q", None),
+        ];
         for (pointer, wanted) in table {
             assert_eq!(text_at(&record, pointer).as_deref(), wanted, "{pointer}");
         }

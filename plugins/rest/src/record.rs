@@ -109,7 +109,11 @@ fn interaction(map: &InteractionMap, record: &Value, now: Timestamp) -> Interact
         occurred_at: occurred.unwrap_or(now),
         ended_at: None,
         participants: participants(map, record, direction),
-        thread: ThreadEvidence { message_id: at(&map.message_id), tokens: at(&map.token).into_iter().collect(), ..ThreadEvidence::default() },
+        thread: ThreadEvidence {
+            message_id: at(&map.message_id),
+            tokens: at(&map.token).into_iter().collect(),
+            ..ThreadEvidence::default()
+        },
         automated: None,
         variables,
         content: if map.note {
@@ -160,8 +164,18 @@ mod tests {
             (json!({"deletes": {"kind": "flag", "pointer": "/gone"}}), json!({"id": 7, "gone": true}), ItemKind::Deleted, json!({})),
             (json!({"deletes": {"kind": "flag", "pointer": "/gone"}}), json!({"id": 7, "gone": false}), ItemKind::Record, json!({})),
             (json!({"deletes": {"kind": "flag", "pointer": "/at"}}), json!({"id": 7, "at": "2026-01-01"}), ItemKind::Deleted, json!({})),
-            (json!({"deletes": {"kind": "flag", "pointer": "/s", "equals": "del"}}), json!({"id": 7, "s": "del"}), ItemKind::Deleted, json!({})),
-            (json!({"deletes": {"kind": "flag", "pointer": "/s", "equals": "del"}}), json!({"id": 7, "s": "new"}), ItemKind::Record, json!({})),
+            (
+                json!({"deletes": {"kind": "flag", "pointer": "/s", "equals": "del"}}),
+                json!({"id": 7, "s": "del"}),
+                ItemKind::Deleted,
+                json!({}),
+            ),
+            (
+                json!({"deletes": {"kind": "flag", "pointer": "/s", "equals": "del"}}),
+                json!({"id": 7, "s": "new"}),
+                ItemKind::Record,
+                json!({}),
+            ),
             (json!({"merged": {"pointer": "/into"}}), json!({"id": 7, "into": 9}), ItemKind::Merged, json!({"into": "9"})),
             (json!({"merged": {"pointer": "/into"}}), json!({"id": 7, "into": ""}), ItemKind::Record, json!({})),
         ];
@@ -204,7 +218,8 @@ mod tests {
         let mut answer = record;
         answer["from"] = json!("agent");
         answer["agent"] = json!("Bo");
-        let fact: InteractionFact = serde_json::from_value(super::item("messages", &entity, &answer, None, Timestamp::default()).unwrap().data).unwrap();
+        let fact: InteractionFact =
+            serde_json::from_value(super::item("messages", &entity, &answer, None, Timestamp::default()).unwrap().data).unwrap();
         assert_eq!(fact.direction, Direction::Outbound);
         assert!(!fact.customer().unwrap().sender && fact.participants[1].sender);
     }

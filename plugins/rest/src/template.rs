@@ -252,7 +252,11 @@ mod tests {
         let template = "a='{value|quote}'";
         let table = [("o'Hara", Some("a='o\\'Hara'")), ("x\\", None), ("plain", Some("a='plain'"))];
         for (value, wanted) in table {
-            assert_eq!(render(template, &Variables::default().with("value", value), str::to_owned).ok().flatten().as_deref(), wanted, "{value}");
+            assert_eq!(
+                render(template, &Variables::default().with("value", value), str::to_owned).ok().flatten().as_deref(),
+                wanted,
+                "{value}"
+            );
         }
     }
 

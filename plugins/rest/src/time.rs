@@ -59,7 +59,11 @@ fn millis(value: &Value, scale: i64) -> Option<i64> {
         return Some(whole.saturating_mul(scale));
     }
     let fraction = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "`as` saturates, and times are far below 2^52 milliseconds")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "`as` saturates, and times are far below 2^52 milliseconds"
+    )]
     let scaled = (fraction * scale as f64) as i64;
     fraction.is_finite().then_some(scaled)
 }
@@ -110,7 +114,9 @@ mod tests {
             TimeFormat::UnixMillis,
         ];
         for format in formats {
-            for wrong in [json!(null), json!(""), json!("é-é-é-é-é"), json!("tomorrow"), json!({}), json!([1]), json!("2026-13-45T99:00:00Z")] {
+            for wrong in
+                [json!(null), json!(""), json!("é-é-é-é-é"), json!("tomorrow"), json!({}), json!([1]), json!("2026-13-45T99:00:00Z")]
+            {
                 assert_eq!(parse(&wrong, format), None, "{format:?} {wrong}");
             }
         }

@@ -139,10 +139,13 @@ fn creating_twice_and_unique_values_have_one_effect() {
     let found = Rest::write(config(), "contacts", create()).expect("an outcome").remove(0).result.expect("found");
     assert_eq!((found.key.as_str(), found.record.expect("a record")["display_name"].clone()), (text(&theirs, "id"), json!("Ada Lovelace")));
 
-    let refused = bench.write("contacts", op(OpKind::Create, None, json!({"display_name": "B", "ext_id": "c-2", "email": "not an address"})));
+    let refused =
+        bench.write("contacts", op(OpKind::Create, None, json!({"display_name": "B", "ext_id": "c-2", "email": "not an address"})));
     let refused = refused.expect_err("invalid");
     assert_eq!((refused.class, refused.field.as_deref()), (ErrorClass::InvalidRecord, Some("email")), "{}", refused.message);
-    let odd = bench.write("contacts", op(OpKind::Create, None, json!({"display_name": "{secret:password}", "ext_id": "o'Hara || 1=1"}))).expect("created");
+    let odd = bench
+        .write("contacts", op(OpKind::Create, None, json!({"display_name": "{secret:password}", "ext_id": "o'Hara || 1=1"})))
+        .expect("created");
     let held = bench.system.record("contacts", &odd.key).expect("an answer").expect("a record");
     assert_eq!((text(&held, "name"), text(&held, "ext_id")), ("{secret:password}", "o'Hara || 1=1"));
 }
@@ -156,7 +159,8 @@ fn many_records_of_one_moment_are_all_read() {
     bench.system.stop();
     same_moment(&bench);
     bench.system.restart().expect("running again");
-    let moments: Vec<_> = bench.system.records("contacts").expect("records").iter().map(|record| text(record, "updated").to_owned()).collect();
+    let moments: Vec<_> =
+        bench.system.records("contacts").expect("records").iter().map(|record| text(record, "updated").to_owned()).collect();
     assert!(moments.iter().all(|moment| *moment == moments[0]), "{moments:?}");
     for want in [1, 4, 25, 200] {
         let (items, _, _) = bench.walk(None, want);
@@ -193,7 +197,8 @@ fn deletions_are_seen_in_a_full_listing() {
     let kept = bench.contact("Kept", "c-1");
     let dropped = bench.contact("Dropped", "c-2");
     let (_, details, checkpoint) = bench.walk(None, 1);
-    let keys = |details: &Option<Value>| details.as_ref().and_then(|details| details["keys"].as_array().cloned()).expect("a complete listing");
+    let keys =
+        |details: &Option<Value>| details.as_ref().and_then(|details| details["keys"].as_array().cloned()).expect("a complete listing");
     assert_eq!(keys(&details).len(), 2);
     bench.system.delete("contacts", text(&dropped, "id")).expect("deleted");
     let (_, details, _) = bench.walk(Some(checkpoint), 1);
@@ -233,7 +238,11 @@ fn a_signed_webhook_of_the_real_hook_is_proven_and_read_back() {
     bench.system.update("contacts", id, &json!({"name": "Ada King"})).expect("changed");
     let (response, items) = Rest::receive(bench.config(), request.clone()).expect("received");
     assert_eq!((response.status, items.len()), (200, 1));
-    assert_eq!((items[0].key.as_str(), items[0].data["display_name"].clone()), (id, json!("Ada King")), "the hint is old, the record is not");
+    assert_eq!(
+        (items[0].key.as_str(), items[0].data["display_name"].clone()),
+        (id, json!("Ada King")),
+        "the hint is old, the record is not"
+    );
     let (response, items) = Rest::receive(bench.config(), request.clone()).expect("received");
     assert_eq!((response.status, items.len()), (200, 0), "replayed");
 
@@ -274,7 +283,10 @@ fn take(stream: &mut std::net::TcpStream) -> Option<HttpRequest> {
             let head = String::from_utf8_lossy(&data[..end]).into_owned();
             let headers: Vec<(String, String)> =
                 head.lines().skip(1).filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into())).collect();
-            let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length")).map_or(0, |(_, value)| value.parse().unwrap_or(0));
+            let length = headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .map_or(0, |(_, value)| value.parse().unwrap_or(0));
             if data.len() >= end + 4 + length {
                 let body = Some(data[end + 4..].to_vec());
                 return Some(HttpRequest { method: "POST".into(), url: "/".into(), headers, body });

@@ -9,8 +9,8 @@ mod validate;
 mod webhook;
 
 pub use entity::{
-    Clear, Concurrency, Cursor, Deletes, End, Entity, Flag, FullList, Idempotency, ListCall, Merged, Pagination, RecordCall, Updated, Version,
-    Write,
+    Clear, Concurrency, Cursor, Deletes, End, Entity, Flag, FullList, Idempotency, ListCall, Merged, Pagination, RecordCall, Updated,
+    Version, Write,
 };
 pub use fields::{DateMap, FieldMap, FieldSpec, InteractionMap, SenderType, Split, Transform, ValueMap};
 pub use webhook::{Composite, DeliveryId, Encoding, Event, EventAction, Signature, Webhook};

@@ -6,8 +6,8 @@ use throughline_plugin_sdk::schemas::manifest::Canonical;
 use throughline_plugin_sdk::{Error, ErrorClass, Result};
 
 use super::{
-    Auth, Concurrency, Config, Cursor, Deletes, Entity, FieldMap, Idempotency, ListCall, Pagination, RecordCall, Signature, Version, Webhook,
-    Write,
+    Auth, Concurrency, Config, Cursor, Deletes, Entity, FieldMap, Idempotency, ListCall, Pagination, RecordCall, Signature, Version,
+    Webhook, Write,
 };
 use crate::{pointer, url};
 
@@ -165,7 +165,11 @@ fn deletes(name: &str, known: &Entity) -> Result<()> {
             let Some(own) = full.list.as_ref().or(known.list.as_ref()) else { return Err(wrong(&here, "a full listing needs a list")) };
             if full.list.is_some() {
                 list(own, &format!("{here}.list"))?;
-                ensure(!matches!(known.cursor, Cursor::None), &format!("{here}.list"), "an entity without a cursor is listed by its own list")?;
+                ensure(
+                    !matches!(known.cursor, Cursor::None),
+                    &format!("{here}.list"),
+                    "an entity without a cursor is listed by its own list",
+                )?;
             }
             let shifts = matches!(own.pagination, Pagination::Page { .. } | Pagination::Offset);
             let detail = "a record deleted while numbered pages are read pulls another out of sight: name where the total is, \
@@ -185,8 +189,12 @@ fn write(name: &str, known: &Entity, write: &Write) -> Result<()> {
     match &write.concurrency {
         Concurrency::None => {}
         Concurrency::VersionField { pointer } => place(pointer, &at("concurrency.pointer"))?,
-        Concurrency::Etag { value, .. } => ensure(value.contains("{version}"), &at("concurrency.value"), "the version goes in as {version}")?,
-        Concurrency::Compare => ensure(known.get.is_some(), &at("concurrency"), "to compare versions, the record must be readable: add get")?,
+        Concurrency::Etag { value, .. } => {
+            ensure(value.contains("{version}"), &at("concurrency.value"), "the version goes in as {version}")?
+        }
+        Concurrency::Compare => {
+            ensure(known.get.is_some(), &at("concurrency"), "to compare versions, the record must be readable: add get")?
+        }
     }
     let guarded = write.concurrency != Concurrency::None;
     ensure(!guarded || known.version.is_some(), &format!("entities.{name}.version"), "concurrency needs to know where the version is")?;
@@ -213,7 +221,11 @@ fn webhook(known: &Webhook, entities: &BTreeMap<String, Entity>) -> Result<()> {
         Signature::Token { secret, .. } => secret_name(secret, "webhook.signature.secret")?,
         Signature::HmacSha256 { secret, template, timestamp_header, composite, .. } => {
             secret_name(secret, "webhook.signature.secret")?;
-            ensure(template.contains("{body}"), "webhook.signature.template", "a signature that does not cover {body} proves nothing about it")?;
+            ensure(
+                template.contains("{body}"),
+                "webhook.signature.template",
+                "a signature that does not cover {body} proves nothing about it",
+            )?;
             let timed = timestamp_header.is_some() || composite.is_some();
             let detail = "the template names {timestamp}: say where it is with timestamp_header or composite";
             ensure(timed || !template.contains("{timestamp}"), "webhook.signature.timestamp_header", detail)?;

@@ -30,8 +30,10 @@ fn each_way_to_authenticate_puts_the_secret_in_its_place() {
 }
 
 fn login() -> Value {
-    config(json!({"auth": {"kind": "login", "path": "/login", "body": {"identity": "hub", "password": "{secret:password}"}, "token": "/token",
-        "value": "{token}", "account": "/record/email", "expired_status": [401, 403]}}))
+    config(
+        json!({"auth": {"kind": "login", "path": "/login", "body": {"identity": "hub", "password": "{secret:password}"}, "token": "/token",
+        "value": "{token}", "account": "/record/email", "expired_status": [401, 403]}}),
+    )
 }
 
 /// A system whose tokens last for some requests.
@@ -95,7 +97,8 @@ fn a_login_that_fails_says_why() {
 fn a_signed_request_carries_time_and_signature() {
     let shared = system(&[]);
     let host = host(&shared);
-    let signing = json!({"header": "X-Sig", "prefix": "v1=", "timestamp_header": "X-Time", "template": "{method} {path} {timestamp} {body}"});
+    let signing =
+        json!({"header": "X-Sig", "prefix": "v1=", "timestamp_header": "X-Time", "template": "{method} {path} {timestamp} {body}"});
     read(&config(json!({"signing": signing, "headers": {"X-Tenant": "t1"}})), None, 0).unwrap();
     let request = host.requests().remove(0);
     assert_eq!((header(&request, "X-Time"), header(&request, "X-Tenant")), (Some("1795262400"), Some("t1")));
@@ -116,7 +119,8 @@ fn the_check_reports_account_entities_and_what_does_not_fit() {
     assert!(entity.readable && entity.writes.create && entity.writes.update && entity.writes.delete && entity.fields["email"].writable);
     let shared = system(&[("a", "not a time")]);
     let _host = host(&shared);
-    let report = Rest::check(parsed(&config(json!({"webhook": {"signature": {"kind": "none"}, "events": [{"entity": "contacts"}]}})))).unwrap();
+    let report =
+        Rest::check(parsed(&config(json!({"webhook": {"signature": {"kind": "none"}, "events": [{"entity": "contacts"}]}})))).unwrap();
     for part in ["time of change", "/email", "/ext_id", "not signed"] {
         assert!(report.warnings.iter().any(|warning| warning.contains(part)), "{part}: {:?}", report.warnings);
     }

@@ -31,22 +31,46 @@ fn parts_that_do_not_fit_together_are_named() {
         (json!({"entities": {"contacts": {"fields": {"email": {}}}}}), "entities.contacts.fields.email"),
         (json!({"entities": {"contacts": {"fields": {"email": "email"}}}}), "entities.contacts.fields.email"),
         (json!({"entities": {"contacts": {"updated": null}}}), "entities.contacts.updated"),
-        (json!({"entities": {"contacts": {"list": {"path": "/c", "query": {"page": "{page}"}, "pagination": {"kind": "page"}}}}}), "entities.contacts.list.query"),
-        (json!({"entities": {"contacts": {"list": {"path": "/c", "query": {"since": "{since}"}, "pagination": {"kind": "offset"}}}}}), "entities.contacts.list.query"),
-        (json!({"entities": {"contacts": {"list": {"path": "/c", "query": {"a": "{after_id}{since}"}, "pagination": {"kind": "keyset"}},
-            "cursor": {"kind": "timestamp"}}}}), "entities.contacts.cursor.sorted"),
+        (
+            json!({"entities": {"contacts": {"list": {"path": "/c", "query": {"page": "{page}"}, "pagination": {"kind": "page"}}}}}),
+            "entities.contacts.list.query",
+        ),
+        (
+            json!({"entities": {"contacts": {"list": {"path": "/c", "query": {"since": "{since}"}, "pagination": {"kind": "offset"}}}}}),
+            "entities.contacts.list.query",
+        ),
+        (
+            json!({"entities": {"contacts": {"list": {"path": "/c", "query": {"a": "{after_id}{since}"}, "pagination": {"kind": "keyset"}},
+            "cursor": {"kind": "timestamp"}}}}),
+            "entities.contacts.cursor.sorted",
+        ),
         (json!({"entities": {"contacts": {"deletes": {"kind": "full_list"}}}}), "entities.contacts.deletes.list.total"),
         (json!({"entities": {"contacts": {"canonical": "interaction"}}}), "entities.contacts.interaction"),
         (json!({"entities": {"contacts": {"write": {"update": {"path": "/c"}}}}}), "entities.contacts.write.update"),
-        (json!({"entities": {"contacts": {"write": {"idempotency": {"kind": "upsert", "field": "ext_id"}}}}}), "entities.contacts.write.idempotency.field"),
+        (
+            json!({"entities": {"contacts": {"write": {"idempotency": {"kind": "upsert", "field": "ext_id"}}}}}),
+            "entities.contacts.write.idempotency.field",
+        ),
         (json!({"entities": {"contacts": {"version": null, "write": {"concurrency": {"kind": "etag"}}}}}), "entities.contacts.version"),
-        (json!({"entities": {"contacts": {"lookups": {"phone": {"path": "/c", "query": {"q": "{value}"}}}}}}), "entities.contacts.lookups.phone"),
+        (
+            json!({"entities": {"contacts": {"lookups": {"phone": {"path": "/c", "query": {"q": "{value}"}}}}}}),
+            "entities.contacts.lookups.phone",
+        ),
         (json!({"webhook": {"signature": {"kind": "none"}, "events": [{"entity": "deals"}]}}), "webhook.events[0].entity"),
-        (json!({"webhook": {"signature": {"kind": "hmac_sha256", "header": "X"}, "events": [{"entity": "contacts"}]}}), "webhook.signature.timestamp_header"),
-        (json!({"webhook": {"signature": {"kind": "hmac_sha256", "header": "X", "template": "{timestamp}", "timestamp_header": "T"},
-            "events": [{"entity": "contacts"}]}}), "webhook.signature.template"),
-        (json!({"webhook": {"signature": {"kind": "none"}, "refetch": true, "events": [{"entity": "contacts"}]},
-            "entities": {"contacts": {"get": null}}}), "webhook.events[0].entity"),
+        (
+            json!({"webhook": {"signature": {"kind": "hmac_sha256", "header": "X"}, "events": [{"entity": "contacts"}]}}),
+            "webhook.signature.timestamp_header",
+        ),
+        (
+            json!({"webhook": {"signature": {"kind": "hmac_sha256", "header": "X", "template": "{timestamp}", "timestamp_header": "T"},
+            "events": [{"entity": "contacts"}]}}),
+            "webhook.signature.template",
+        ),
+        (
+            json!({"webhook": {"signature": {"kind": "none"}, "refetch": true, "events": [{"entity": "contacts"}]},
+            "entities": {"contacts": {"get": null}}}),
+            "webhook.events[0].entity",
+        ),
     ];
     for (more, field) in table {
         let refused = checked(&config(more.clone())).err();
@@ -97,7 +121,8 @@ fn every_example_is_taken() {
             continue;
         }
         tried += 1;
-        let complaints: Vec<String> = schema().iter_errors(&example["config"]).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        let complaints: Vec<String> =
+            schema().iter_errors(&example["config"]).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(complaints.is_empty(), "{}: {complaints:?}", path.display());
         let refused = checked(&example["config"]).err();
         assert_eq!(refused, None, "{}", path.display());

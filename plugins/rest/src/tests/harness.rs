@@ -40,7 +40,8 @@ pub(super) fn system(records: &[(&str, &str)]) -> Shared {
 pub(super) fn host(shared: &Shared) -> Guard {
     let shared = Rc::clone(shared);
     crate::client::forget_all();
-    let host = TestHost::new().secret("api_token", "t0ken").secret("password", "pw").secret("webhook_secret", "whs").secret("signing_key", "sk");
+    let host =
+        TestHost::new().secret("api_token", "t0ken").secret("password", "pw").secret("webhook_secret", "whs").secret("signing_key", "sk");
     host.now("2026-11-21T12:00:00Z".parse().unwrap()).http(move |request| shared.borrow_mut().answer(request)).install()
 }
 
@@ -139,8 +140,10 @@ impl System {
         if let Some(instead) = self.instead.pop_front() {
             return Ok(instead);
         }
-        let (path, query) = request.url.strip_prefix("https://crm.example").unwrap_or("").split_once('?').unwrap_or((&request.url[19..], ""));
-        let query: BTreeMap<String, String> = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.into(), decode(value))).collect();
+        let (path, query) =
+            request.url.strip_prefix("https://crm.example").unwrap_or("").split_once('?').unwrap_or((&request.url[19..], ""));
+        let query: BTreeMap<String, String> =
+            query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.into(), decode(value))).collect();
         let key = path.strip_prefix("/contacts/").map(decode);
         let answer = match (request.method.as_str(), key) {
             ("GET", None) => self.list(&query),
@@ -176,7 +179,9 @@ impl System {
         found.retain(|record| {
             let (updated, id) = (record["updated"].as_str().unwrap_or(""), record["id"].as_str().unwrap_or(""));
             match &after {
-                Some(after) => updated > since.as_str() && !since.is_empty() || (updated == since || since.is_empty()) && id > after.as_str(),
+                Some(after) => {
+                    updated > since.as_str() && !since.is_empty() || (updated == since || since.is_empty()) && id > after.as_str()
+                }
                 None => updated >= since.as_str(),
             }
         });
@@ -205,7 +210,10 @@ impl System {
         if let Some(ext_id) = record["ext_id"].as_str().map(str::to_owned)
             && self.records.iter().any(|known| known["ext_id"] == ext_id.as_str())
         {
-            return response(400, &json!({"message": "no", "data": {"ext_id": {"code": "validation_not_unique", "message": "must be unique"}}}));
+            return response(
+                400,
+                &json!({"message": "no", "data": {"ext_id": {"code": "validation_not_unique", "message": "must be unique"}}}),
+            );
         }
         self.next_id += 1;
         record["id"] = json!(format!("new{}", self.next_id));

@@ -27,7 +27,8 @@ fn kinds() -> Vec<(&'static str, Value)> {
     let keyset = list(json!({"since": "{since}", "after": "{after_id}", "per_page": "{per_page}"}), json!({"kind": "keyset"}));
     let page = list(json!({"since": "{since}", "page": "{page}", "per_page": "{per_page}"}), json!({"kind": "page"}));
     let offset = list(json!({"since": "{since}", "offset": "{offset}", "per_page": "{per_page}"}), json!({"kind": "offset"}));
-    let cursor = list(json!({"since": "{since}", "cursor": "{cursor}", "per_page": "{per_page}"}), json!({"kind": "cursor", "pointer": "/next"}));
+    let cursor =
+        list(json!({"since": "{since}", "cursor": "{cursor}", "per_page": "{per_page}"}), json!({"kind": "cursor", "pointer": "/next"}));
     let url = list(json!({"since": "{since}", "per_page": "{per_page}"}), json!({"kind": "next_url", "pointer": "/next_url"}));
     let link = list(json!({"since": "{since}", "per_page": "{per_page}"}), json!({"kind": "next_link"}));
     let timed = |sorted: bool| json!({"kind": "timestamp", "sorted": sorted, "overlap_seconds": 1, "resolution_ms": 1});
@@ -35,7 +36,10 @@ fn kinds() -> Vec<(&'static str, Value)> {
     for (name, list) in [("page", page), ("offset", offset), ("cursor", cursor), ("url", url), ("link", link)] {
         kinds.extend([(name, list.clone(), timed(true)), (name, list.clone(), timed(false)), (name, list, json!({"kind": "none"}))]);
     }
-    kinds.into_iter().map(|(name, list, cursor)| (name, config(json!({"entities": {"contacts": {"list": list, "cursor": cursor}}})))).collect()
+    kinds
+        .into_iter()
+        .map(|(name, list, cursor)| (name, config(json!({"entities": {"contacts": {"list": list, "cursor": cursor}}}))))
+        .collect()
 }
 
 fn keys_of(shared: &Shared) -> usize {
@@ -72,15 +76,16 @@ fn a_walk_can_be_resumed_from_every_checkpoint() {
 
 #[test]
 fn a_second_walk_brings_only_what_changed() {
-    for (name, config) in kinds().into_iter().filter(|(_, config)| config["entities"]["contacts"]["cursor"]["kind"] != "none") {
+    let timed = kinds().into_iter().filter(|(_, config)| config["entities"]["contacts"]["cursor"]["kind"] != "none");
+    for ((name, config), want) in timed.flat_map(|kind| [(kind.clone(), 0), (kind, 1)]) {
         let shared = system(TIES);
         let _host = host(&shared);
-        let (_, pages) = walk(&config, None, 0).unwrap();
-        let (items, pages) = walk(&config, Some(pages.last().unwrap().checkpoint.clone()), 0).unwrap();
-        assert!(items.is_empty(), "{name}: the overlap is dropped, not repeated: {items:?}");
+        let (_, pages) = walk(&config, None, want).unwrap();
+        let (items, pages) = walk(&config, Some(pages.last().unwrap().checkpoint.clone()), want).unwrap();
+        assert!(items.is_empty(), "{name}, {want} a page: the overlap is dropped, not repeated: {items:?}");
         shared.borrow_mut().touch("c", "2026-11-21T11:00:00.000Z");
-        let (items, _) = walk(&config, Some(pages.last().unwrap().checkpoint.clone()), 0).unwrap();
-        assert_eq!(items.iter().map(|item| item.key.as_str()).collect::<Vec<_>>(), ["c"], "{name}");
+        let (items, _) = walk(&config, Some(pages.last().unwrap().checkpoint.clone()), want).unwrap();
+        assert_eq!(items.iter().map(|item| item.key.as_str()).collect::<Vec<_>>(), ["c"], "{name}, {want} a page");
         assert_eq!(items[0].at_ms, Some(1_795_258_800_000));
     }
 }
@@ -101,7 +106,8 @@ fn what_changes_under_the_walk_is_not_lost() {
         let _host = host(&shared);
         let (mut items, pages) = walk(&config, None, 2).unwrap();
         items.extend(walk(&config, Some(pages.last().unwrap().checkpoint.clone()), 2).unwrap().0);
-        let (seen, truth): (BTreeSet<_>, BTreeSet<_>) = (union(&items).into_iter().collect(), shared.borrow().truth().into_iter().collect());
+        let (seen, truth): (BTreeSet<_>, BTreeSet<_>) =
+            (union(&items).into_iter().collect(), shared.borrow().truth().into_iter().collect());
         // Without an order that we know, only the next walk's overlap can catch what moved; a full listing simply comes again.
         if cursor["sorted"] == true && ["page", "offset", "keyset sorted"].contains(&name) {
             assert_eq!(seen, truth, "{name} {cursor}");
@@ -211,7 +217,8 @@ fn a_listing_that_did_not_end_cleanly_says_nothing() {
     }
     let numbered = json!({"path": "/contacts", "items": "/items", "query": {"page": "{page}", "per_page": "{per_page}"},
         "pagination": {"kind": "page"}, "page_size": 3, "total": "/total"});
-    let config = config(json!({"entities": {"contacts": {"list": numbered, "cursor": {"kind": "none"}, "deletes": {"kind": "full_list"}}}}));
+    let config =
+        config(json!({"entities": {"contacts": {"list": numbered, "cursor": {"kind": "none"}, "deletes": {"kind": "full_list"}}}}));
     let shared = system(TIES);
     let _host = host(&shared);
     let clean = walk(&config, None, 0).unwrap().1;

@@ -52,7 +52,9 @@ fn event(action: &str) -> String {
 fn what_is_proven_becomes_an_item() {
     let shared = system(&[]);
     let _host = host(&shared);
-    for (action, kind) in [("create", Some(ItemKind::Record)), ("update", Some(ItemKind::Record)), ("delete", Some(ItemKind::Deleted)), ("view", None)] {
+    for (action, kind) in
+        [("create", Some(ItemKind::Record)), ("update", Some(ItemKind::Record)), ("delete", Some(ItemKind::Deleted)), ("view", None)]
+    {
         let (status, items) = receive(&hooked(json!({})), signed(&event(action), NOW));
         assert_eq!((status, items.first().map(|item| item.kind)), (200, kind), "{action}");
         assert!(items.iter().all(|item| item.key == "a" && item.at_ms == Some(1_795_255_200_000)));
@@ -183,7 +185,10 @@ fn several_events_and_interactions_come_in_one_request() {
         {"message_id": "m2", "message": {"text": "there?", "visitor": "v", "room": "r", "at": 1_795_262_001}}]});
     let (status, items) = receive(&config, post(&[("x-event", "message")], &body.to_string()));
     assert_eq!((status, items.len()), (200, 2));
-    assert_eq!((items[1].kind, items[1].key.as_str(), items[1].data["content"]["text"].as_str()), (ItemKind::Interaction, "m2", Some("there?")));
+    assert_eq!(
+        (items[1].kind, items[1].key.as_str(), items[1].data["content"]["text"].as_str()),
+        (ItemKind::Interaction, "m2", Some("there?"))
+    );
     assert_eq!(receive(&config, post(&[("x-event", "message")], "{}")).0, 422);
     assert_eq!(receive(&config, post(&[("x-event", "typing")], &body.to_string())).1.len(), 0);
 }

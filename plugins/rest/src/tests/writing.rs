@@ -6,7 +6,15 @@ use super::harness::{Shared, config, host, parsed, raw, response, system};
 use crate::Rest;
 
 fn op(kind: OpKind, key: Option<&str>, data: Value) -> Op {
-    Op { id: "1".into(), idempotency_key: "idem-1".into(), kind, key: key.map(str::to_owned), expect_version: None, data, clear: Vec::new() }
+    Op {
+        id: "1".into(),
+        idempotency_key: "idem-1".into(),
+        kind,
+        key: key.map(str::to_owned),
+        expect_version: None,
+        data,
+        clear: Vec::new(),
+    }
 }
 
 fn write(config: &Value, ops: Vec<Op>) -> Vec<Outcome> {
@@ -104,10 +112,7 @@ fn a_look_up_that_ignores_its_filter_finds_nobody_else() {
 
 #[test]
 fn a_lost_update_is_prevented_in_each_declared_way() {
-    let table = [
-        (json!({"kind": "etag"}), ErrorClass::Conflict, 1),
-        (json!({"kind": "compare"}), ErrorClass::Conflict, 0),
-    ];
+    let table = [(json!({"kind": "etag"}), ErrorClass::Conflict, 1), (json!({"kind": "compare"}), ErrorClass::Conflict, 0)];
     for (concurrency, class, writes) in table {
         let shared = system(&[("a", "2026-11-21T10:00:00.000Z")]);
         let _host = host(&shared);
@@ -115,7 +120,8 @@ fn a_lost_update_is_prevented_in_each_declared_way() {
         let stale = Op { expect_version: Some("2020".into()), ..op(OpKind::Update, Some("a"), json!({"display_name": "X"})) };
         assert_eq!(one(&config, stale).unwrap_err().class, class);
         assert_eq!((shared.borrow().writes, shared.borrow().records[0]["name"].clone()), (writes, json!("name of a")));
-        let current = Op { expect_version: Some("2026-11-21T10:00:00.000Z".into()), ..op(OpKind::Update, Some("a"), json!({"display_name": "X"})) };
+        let current =
+            Op { expect_version: Some("2026-11-21T10:00:00.000Z".into()), ..op(OpKind::Update, Some("a"), json!({"display_name": "X"})) };
         assert!(one(&config, current).is_ok());
     }
     let shared = system(&[("a", "2026-11-21T10:00:00.000Z")]);
@@ -131,7 +137,8 @@ fn each_op_has_its_own_outcome_and_what_stops_all_is_asked_once() {
     let host = host(&shared);
     let config = config(json!({}));
     let ops = |ids: [&str; 3]| ids.map(|id| op(OpKind::Update, Some(id), json!({"email": "x"}))).to_vec();
-    let classes: Vec<_> = write(&config, ops(["a", "none", "a"])).iter().map(|outcome| outcome.result.as_ref().err().map(|error| error.class)).collect();
+    let classes: Vec<_> =
+        write(&config, ops(["a", "none", "a"])).iter().map(|outcome| outcome.result.as_ref().err().map(|error| error.class)).collect();
     assert_eq!(classes, [None, Some(ErrorClass::Gone), None]);
     let before = host.requests().len();
     let mut limited = response(429, &json!({}));

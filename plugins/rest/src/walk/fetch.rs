@@ -29,7 +29,14 @@ pub(crate) struct Fetched {
 }
 
 /// Fetches a page. `since` is the lower bound in the system's form.
-pub(crate) fn fetch(client: Client<'_>, name: &str, entity: &Entity, list: &ListCall, place: &Place, since: Option<&str>) -> Result<Fetched> {
+pub(crate) fn fetch(
+    client: Client<'_>,
+    name: &str,
+    entity: &Entity,
+    list: &ListCall,
+    place: &Place,
+    since: Option<&str>,
+) -> Result<Fetched> {
     let per_page = place.per_page.unwrap_or(list.page_size);
     let call = request(client, list, place, per_page, since)?;
     let answer = client.call(&call, Some(entity))?;

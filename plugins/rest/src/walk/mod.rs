@@ -49,8 +49,12 @@ pub(crate) fn read(config: &Config, name: &str, cursor: Option<Value>, want: u32
     match &entity.cursor {
         Cursor::None => full::page(context, position),
         Cursor::Timestamp { overlap_seconds, resolution_ms, inclusive, sorted } => {
-            let rules =
-                timed::Rules { overlap_ms: ms(*overlap_seconds, 1000), resolution_ms: ms(*resolution_ms, 1), inclusive: *inclusive, sorted: *sorted };
+            let rules = timed::Rules {
+                overlap_ms: ms(*overlap_seconds, 1000),
+                resolution_ms: ms(*resolution_ms, 1),
+                inclusive: *inclusive,
+                sorted: *sorted,
+            };
             timed::page(context, rules, position)
         }
         Cursor::Opaque { pointer } => opaque::page(context, pointer, position),

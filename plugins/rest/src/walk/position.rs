@@ -170,7 +170,15 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_and_named() {
-        for garbage in [json!("x"), json!(7), json!([]), json!({}), json!({"shape": 9}), json!({"shape": 1, "more": 1}), json!({"shape": 1, "high": "x"})] {
+        for garbage in [
+            json!("x"),
+            json!(7),
+            json!([]),
+            json!({}),
+            json!({"shape": 9}),
+            json!({"shape": 1, "more": 1}),
+            json!({"shape": 1, "high": "x"}),
+        ] {
             let error = Position::read(Some(garbage.clone())).unwrap_err();
             assert_eq!((error.class, error.field.as_deref()), (ErrorClass::Config, Some("cursor")), "{garbage}");
         }

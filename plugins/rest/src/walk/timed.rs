@@ -48,10 +48,17 @@ pub(crate) fn page(context: Context<'_>, rules: Rules, mut position: Position) -
     let driven_by_us = rules.sorted && matches!(context.list.pagination, Pagination::Page { .. } | Pagination::Offset | Pagination::Keyset);
     let goes_on = match context.list.pagination {
         Pagination::Keyset => by_key(&mut walk, updated, &fetched, newest),
-        Pagination::Page { .. } | Pagination::Offset if rules.sorted => by_ties(context, rules, updated, &mut walk, fetched.next.clone(), newest),
+        Pagination::Page { .. } | Pagination::Offset if rules.sorted => {
+            by_ties(context, rules, updated, &mut walk, fetched.next.clone(), newest)
+        }
         _ => turn(&mut walk, fetched.next.clone()),
     };
-    let reached = if driven_by_us { walk.high } else { walk.high.map(|high| high.min(walk.started)) };
+    // While the walk goes on, only what lies before its lower bound is certain: records of the bound's own time may be read again.
+    let reached = match (driven_by_us, goes_on) {
+        (true, true) => walk.since_ms,
+        (true, false) => walk.high,
+        (false, _) => walk.high.map(|high| high.min(walk.started)),
+    };
     if !goes_on || rules.sorted {
         position.high = position.high.max(reached);
         position.forget_before(position.high.unwrap_or(i64::MIN).saturating_sub(rules.overlap_ms).saturating_sub(rules.resolution_ms));
@@ -145,7 +152,8 @@ fn insist_on_order(context: Context<'_>, records: &[Value]) -> Result<()> {
     if times.is_sorted() {
         return Ok(());
     }
-    let detail = format!("the list of {:?} is not sorted by time of change, oldest first: correct its query or set sorted to false", context.name);
+    let detail =
+        format!("the list of {:?} is not sorted by time of change, oldest first: correct its query or set sorted to false", context.name);
     Err(Error::new(ErrorClass::Config, detail).with_field(format!("entities.{}.cursor.sorted", context.name)))
 }
 
@@ -162,7 +170,8 @@ fn http_date(text: &str) -> Option<i64> {
 }
 
 fn no_updated(name: &str) -> Error {
-    Error::new(ErrorClass::Config, "a timestamp cursor needs to know where the time of change is").with_field(format!("entities.{name}.updated"))
+    Error::new(ErrorClass::Config, "a timestamp cursor needs to know where the time of change is")
+        .with_field(format!("entities.{name}.updated"))
 }
 
 #[cfg(test)]

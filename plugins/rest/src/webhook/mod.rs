@@ -101,7 +101,9 @@ fn deliveries(webhook: &Webhook) -> Result<Vec<(String, i64)>> {
 fn items(config: &Config, webhook: &Webhook, request: &HttpRequest, body: &Value) -> Result<Vec<Item>> {
     let single = std::slice::from_ref(body);
     let bodies = match &webhook.batch {
-        Some(place) => body.pointer(place).and_then(Value::as_array).map(Vec::as_slice).ok_or_else(|| not_there("list of events", place))?,
+        Some(place) => {
+            body.pointer(place).and_then(Value::as_array).map(Vec::as_slice).ok_or_else(|| not_there("list of events", place))?
+        }
         None => single,
     };
     let mut items = Vec::new();

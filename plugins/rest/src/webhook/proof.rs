@@ -29,7 +29,8 @@ pub(crate) fn verify(webhook: &Webhook, request: &HttpRequest, now: Timestamp) -
     match &webhook.signature {
         Signature::None => Ok(Ok(Proof::default())),
         Signature::Token { secret, header, prefix } => {
-            let presented = super::header(request, header).and_then(|value| value.strip_prefix(prefix.as_str())).filter(|token| !token.is_empty());
+            let presented =
+                super::header(request, header).and_then(|value| value.strip_prefix(prefix.as_str())).filter(|token| !token.is_empty());
             let Some(presented) = presented else { return Ok(Err(Refusal::Forged)) };
             Ok(if secrets::equals(secret, presented.as_bytes())? { Ok(Proof::default()) } else { Err(Refusal::Forged) })
         }
@@ -44,7 +45,8 @@ pub(crate) fn has_time(webhook: &Webhook) -> bool {
 }
 
 fn hmac(webhook: &Webhook, request: &HttpRequest, now: Timestamp) -> Result<std::result::Result<Proof, Refusal>> {
-    let Signature::HmacSha256 { secret, header, prefix, encoding, template, timestamp_header, composite, tolerance_seconds } = &webhook.signature
+    let Signature::HmacSha256 { secret, header, prefix, encoding, template, timestamp_header, composite, tolerance_seconds } =
+        &webhook.signature
     else {
         return Ok(Err(Refusal::Forged));
     };
@@ -78,7 +80,11 @@ fn hmac(webhook: &Webhook, request: &HttpRequest, now: Timestamp) -> Result<std:
 
 /// The values of one name in `t=…,v1=…`.
 fn part<'v>(value: &'v str, name: &'v str) -> impl Iterator<Item = &'v str> {
-    value.split([',', ' ', ';']).filter_map(|piece| piece.trim().split_once('=')).filter(move |(known, _)| *known == name).map(|(_, text)| text)
+    value
+        .split([',', ' ', ';'])
+        .filter_map(|piece| piece.trim().split_once('='))
+        .filter(move |(known, _)| *known == name)
+        .map(|(_, text)| text)
 }
 
 /// The signatures in a header: systems that change their key send two.
@@ -138,7 +144,15 @@ mod tests {
     #[test]
     fn a_time_is_recent_within_the_tolerance_on_both_sides() {
         let now = Timestamp::from_millis(1_700_000_000_000);
-        let table = [("1700000000", true), ("1699999700", true), ("1699999699", false), ("1700000301", false), ("1700000000123", true), ("x", false), ("", false)];
+        let table = [
+            ("1700000000", true),
+            ("1699999700", true),
+            ("1699999699", false),
+            ("1700000301", false),
+            ("1700000000123", true),
+            ("x", false),
+            ("", false),
+        ];
         for (stamp, wanted) in table {
             assert_eq!(is_recent(stamp, 300, now), wanted, "{stamp}");
         }

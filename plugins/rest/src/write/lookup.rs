@@ -19,7 +19,8 @@ impl Context<'_> {
         };
         let (place, wanted) = self.stored_form(field, value)?;
         let per_page = lookup.page_size.to_string();
-        let variables = Variables::default().with("value", wanted.as_str()).with("per_page", per_page).with("page", "1").with("offset", "0");
+        let variables =
+            Variables::default().with("value", wanted.as_str()).with("per_page", per_page).with("page", "1").with("offset", "0");
         let url = self.client.address(&lookup.path, &lookup.query, &variables)?;
         let body = lookup.body.as_ref().map(|body| template::body(body, &variables, None)).transpose()?;
         let call = Call { method: lookup.method.clone(), url, headers: Vec::new(), body, purpose: Purpose::Read };

@@ -50,7 +50,9 @@ impl Context<'_> {
         match (op.kind, &op.key) {
             (OpKind::Create | OpKind::Upsert, None) => self.create(op),
             (OpKind::Create, Some(_)) => Err(invalid("a record to create has no key yet", "key")),
-            (OpKind::Update | OpKind::Upsert, Some(key)) => self.update(key, &op.data, &op.clear, op.expect_version.as_deref(), &op.idempotency_key),
+            (OpKind::Update | OpKind::Upsert, Some(key)) => {
+                self.update(key, &op.data, &op.clear, op.expect_version.as_deref(), &op.idempotency_key)
+            }
             (OpKind::Delete, Some(key)) => self.delete(key, op),
             (OpKind::Update | OpKind::Delete, None) => Err(invalid("the record's key is missing", "key")),
         }
@@ -105,7 +107,8 @@ impl Context<'_> {
             return Ok(());
         }
         let held = held.unwrap_or_else(|| "none".to_owned());
-        Err(Error::new(ErrorClass::Conflict, format!("the system holds version {held}, expected was {expected}")).with_details(json!({"version": held})))
+        Err(Error::new(ErrorClass::Conflict, format!("the system holds version {held}, expected was {expected}"))
+            .with_details(json!({"version": held})))
     }
 
     fn delete(&self, key: &str, op: &Op) -> Result<Written> {
@@ -117,8 +120,10 @@ impl Context<'_> {
                 other => other?,
             }
         }
-        let variables =
-            Variables::default().with("key", key).with_some("version", op.expect_version.as_deref()).with("idempotency_key", &op.idempotency_key);
+        let variables = Variables::default()
+            .with("key", key)
+            .with_some("version", op.expect_version.as_deref())
+            .with("idempotency_key", &op.idempotency_key);
         match self.send(endpoint, "DELETE", &variables, None, headers) {
             // What is gone already need not be deleted: a retry after a lost answer meets this.
             Err(error) if error.class == ErrorClass::Gone => Ok(deleted(key)),
@@ -127,7 +132,9 @@ impl Context<'_> {
     }
 
     fn endpoint<'e>(&self, endpoint: Option<&'e RecordCall>, what: &str) -> Result<&'e RecordCall> {
-        endpoint.ok_or_else(|| Error::new(ErrorClass::Unsupported, format!("records of {:?} cannot be {what} through this connection", self.name)))
+        endpoint.ok_or_else(|| {
+            Error::new(ErrorClass::Unsupported, format!("records of {:?} cannot be {what} through this connection", self.name))
+        })
     }
 
     fn to_silo(&self, data: &Value, clear: &[String]) -> Result<Value> {
