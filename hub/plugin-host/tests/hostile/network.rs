@@ -270,8 +270,8 @@ async fn tls_echo(starts_plain: bool) -> (u16, String) {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 if starts_plain {
-                    let mut buffer = [0; 100];
-                    stream.read(&mut buffer).await.unwrap();
+                    let mut asked = [0; "STARTTLS\r\n".len()];
+                    stream.read_exact(&mut asked).await.unwrap();
                     stream.write_all(b"go ahead\r\n").await.unwrap();
                 }
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };

@@ -152,9 +152,12 @@ impl Connected {
     }
 }
 
+/// Items, checkpoint and state of one emit.
+pub(crate) type Emitted = (Vec<Item>, Option<Value>, StateChanges);
+
 /// The hub's services in memory.
 pub(crate) struct Services {
-    pub(crate) emitted: Mutex<Vec<(Vec<Item>, Option<Value>, StateChanges)>>,
+    pub(crate) emitted: Mutex<Vec<Emitted>>,
     pub(crate) state: Mutex<BTreeMap<String, Value>>,
     pub(crate) blobs: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     /// How many emits are accepted; the rest waits.
