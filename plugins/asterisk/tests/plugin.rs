@@ -1,4 +1,5 @@
 //! The plugin as the hub calls it: listening over a scripted connection, acting over a scripted ARI, taking what the dial plan posts.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 
@@ -12,9 +13,7 @@ use throughline_plugin_asterisk::Asterisk;
 use throughline_plugin_asterisk::config::Config;
 use throughline_plugin_sdk::schemas::InteractionFact;
 use throughline_plugin_sdk::testing::{ByteStream, Guard, ScriptedStream, TestHost};
-use throughline_plugin_sdk::{
-    Channel, Connector, Error, ErrorClass, HttpRequest, HttpResponse, Item, Listener, Result, Webhook,
-};
+use throughline_plugin_sdk::{Channel, Connector, Error, ErrorClass, HttpRequest, HttpResponse, Item, Listener, Result, Webhook};
 
 const GREETING: &str = "Asterisk Call Manager/9.0.0\r\n";
 const ACCEPTED: &str = "Response: Success\r\nActionID: ami-1\r\nMessage: Authentication accepted\r\n\r\n";
@@ -67,7 +66,8 @@ fn every_recording_comes_through_the_listener_as_its_calls() {
         let host = host()
             .connect(move |_, _, _| -> Result<ByteStream> {
                 let next = left.borrow_mut().pop_front();
-                next.map(|bytes| ByteStream::new(bytes).chunks(&[1448])).ok_or_else(|| Error::new(ErrorClass::Transient, "connection refused"))
+                next.map(|bytes| ByteStream::new(bytes).chunks(&[1448]))
+                    .ok_or_else(|| Error::new(ErrorClass::Transient, "connection refused"))
             })
             .install();
         while !sessions.borrow().is_empty() {
@@ -257,7 +257,8 @@ fn click_to_call_rings_the_agent_and_carries_the_context_to_both_legs() {
     let query = "endpoint=PJSIP%2Fagent1&context=click2call&extension=%2B441632960201&priority=1&callerId=%2B441632960201&timeout=30";
     assert_eq!(request.url, format!("http://127.0.0.1:8088/ari/channels/tl-order-1?{query}"));
     let body: Value = serde_json::from_slice(&request.body.unwrap()).unwrap();
-    let variables = json!({"__TL_CUSTOMER_NUMBER": "+441632960201", "__TL_TOKEN": "t0k", "__TL_INTERACTION": "int-1", "__TL_NOTE": "Grüße, \"x\" 50%"});
+    let variables =
+        json!({"__TL_CUSTOMER_NUMBER": "+441632960201", "__TL_TOKEN": "t0k", "__TL_INTERACTION": "int-1", "__TL_NOTE": "Grüße, \"x\" 50%"});
     assert_eq!(body, json!({ "variables": variables }));
     assert!(request.headers.contains(&("Authorization".to_owned(), "Basic {base64:throughline:{secret:ari_password}}".to_owned())));
 }
@@ -304,7 +305,12 @@ fn calls_are_answered_moved_and_ended_by_key_or_by_channel() {
     let table = [
         ("answer", json!({"call": "pbx-1:1795291239.135"}), "POST", "/channels/1795291239.135/answer"),
         ("hangup", json!({"call": "1795291239.135"}), "DELETE", "/channels/1795291239.135"),
-        ("continue", json!({"call": "1.2", "context": "agents", "extension": "2000"}), "POST", "/channels/1.2/continue?context=agents&extension=2000&priority=1"),
+        (
+            "continue",
+            json!({"call": "1.2", "context": "agents", "extension": "2000"}),
+            "POST",
+            "/channels/1.2/continue?context=agents&extension=2000&priority=1",
+        ),
         ("continue", json!({"call": "1.2"}), "POST", "/channels/1.2/continue"),
         ("redirect", json!({"call": "1.2", "agent": "agent2"}), "POST", "/channels/1.2/redirect?endpoint=PJSIP%2Fagent2"),
     ];
@@ -468,9 +474,9 @@ fn check_names_the_pbx_and_says_what_its_admin_should_know() {
 
 #[test]
 fn check_fails_as_what_is_wrong() {
-    let host = host().connect(|_, _, _| checked("Ping: x\r\n", "SystemName: p\r\n", "")).http(|_| {
-        Ok(HttpResponse { status: 401, headers: Vec::new(), body: br#"{"message": "Authentication required"}"#.to_vec() })
-    });
+    let host = host()
+        .connect(|_, _, _| checked("Ping: x\r\n", "SystemName: p\r\n", ""))
+        .http(|_| Ok(HttpResponse { status: 401, headers: Vec::new(), body: br#"{"message": "Authentication required"}"#.to_vec() }));
     let _host = host.install();
     let error = Asterisk::check(config()).unwrap_err();
     assert_eq!((error.class, error.field.as_deref()), (ErrorClass::Auth, Some("ari_username")));

@@ -1,4 +1,5 @@
 //! Every recording of a real Asterisk, through parser and assembler, yields the calls that its folder expects.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use throughline_plugin_sdk::schemas::Timestamp;
+use throughline_plugin_sdk::schemas::{Direction, Timestamp};
 
 use super::Assembler;
 use super::model::{Call, Leg, Policy};
@@ -66,7 +66,8 @@ impl<P: Policy> Assembler<P> {
         if over || (first.has_external() && second.has_external()) {
             return one.to_owned();
         }
-        let rank = |call: &Call| (!call.has_external(), !call.announced, call.started_at, call.id.clone());
+        // One that was told of keeps its key; otherwise the earlier one gives it.
+        let rank = |call: &Call| (!call.announced, call.started_at, call.id.clone());
         let (stays, goes) = if rank(first) <= rank(second) { (one, two) } else { (two, one) };
         let (stays, goes) = (stays.to_owned(), goes.to_owned());
         let Some(gone) = self.calls.remove(&goes) else { return stays };
@@ -221,15 +222,28 @@ impl<P: Policy> Assembler<P> {
     }
 }
 
-/// Takes everything of a call that turned out to be part of this one. Somebody outside, if there is one, is on this side.
+/// Takes everything of a call that turned out to be part of this one. At most one of the two has somebody outside.
 fn absorb(call: &mut Call, gone: Call) {
-    let among_agents = !call.has_external();
-    call.legs.extend(gone.legs);
-    if among_agents {
-        call.started_at = call.started_at.min(gone.started_at);
-        call.agents.extend(gone.agents);
-        call.human_answered |= gone.human_answered;
+    // Who talked among agents has not talked with the customer.
+    match (call.has_external(), gone.has_external()) {
+        (false, false) => {
+            call.agents.extend(gone.agents);
+            call.human_answered |= gone.human_answered;
+        }
+        (false, true) => {
+            call.agents = gone.agents;
+            call.human_answered = gone.human_answered;
+            call.direction = gone.direction;
+            call.customer_leg = gone.customer_leg;
+            call.customer = gone.customer;
+            call.customer_name = gone.customer_name;
+            call.endpoint = gone.endpoint;
+        }
+        // An agent's leg that was originated before the customer's began the call; a consultation did not.
+        (true, _) if gone.direction == Direction::Outbound => call.started_at = call.started_at.min(gone.started_at),
+        (true, _) => {}
     }
+    call.legs.extend(gone.legs);
     call.voicemail |= gone.voicemail;
     call.served_by_ivr |= gone.served_by_ivr;
     call.hangup_seen |= gone.hangup_seen;

@@ -290,10 +290,10 @@ impl Call {
         self.legs.iter().any(Leg::is_external)
     }
 
-    /// Whether nothing is left of it but plumbing.
+    /// Whether nothing is left of it but plumbing: Local halves, announcers, recorders.
     pub(crate) fn is_over(&self) -> bool {
-        let mut real = self.legs.iter().filter(|leg| leg.role != Role::Local).peekable();
-        if real.peek().is_some() { real.all(|leg| leg.gone) } else { self.legs.iter().all(|leg| leg.gone) }
+        let mut people = self.legs.iter().filter(|leg| leg.is_external() || leg.agent().is_some()).peekable();
+        if people.peek().is_some() { people.all(|leg| leg.gone) } else { self.legs.iter().all(|leg| leg.gone) }
     }
 
     /// Agents whose phones ring, in the order in which they were called.

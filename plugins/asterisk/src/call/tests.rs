@@ -206,6 +206,79 @@ fn an_agent_who_gives_up_dialling_ended_a_call_nobody_answered() {
 }
 
 #[test]
+fn two_legs_that_an_application_joins_are_one_outbound_call() {
+    let originated = "
+        Newchannel ch=PJSIP/agent1-01,a.1,a.1 ChannelState=0
+        VarSet ch=PJSIP/agent1-01,a.1,a.1 Variable=TL_ORDER Value=7
+        DialBegin Destch=PJSIP/agent1-01,a.1,a.1 DialString=agent1
+        Newstate ch=PJSIP/agent1-01,a.1,a.1 ChannelState=6
+        Newchannel ch=PJSIP/trunk-02,b.1,b.1 ChannelState=0\n";
+    let joined = "
+        DialBegin Destch=PJSIP/trunk-02,b.1,b.1 DialString=+441632960201@trunk DestCallerIDNum=+441632960100
+        Newstate ch=PJSIP/trunk-02,b.1,b.1 ChannelState=6
+        BridgeEnter ch=PJSIP/agent1-01,a.1,a.1 BridgeUniqueid=b1
+        BridgeEnter ch=PJSIP/trunk-02,b.1,b.1 BridgeUniqueid=b1
+        HangupRequest ch=PJSIP/trunk-02,b.1,b.1 Cause=16
+        Hangup ch=PJSIP/trunk-02,b.1,b.1 Cause=16
+        Hangup ch=PJSIP/agent1-01,a.1,a.1 Cause=16";
+    let expected = json!({"direction": "outbound", "customer": "+441632960201", "endpoint": "+441632960100", "agents": ["agent1"],
+        "answered": true, "ended_by": "customer", "started_at": "2027-01-15T08:00:00.000Z"});
+    check(&format!("{originated}{joined}"), std::slice::from_ref(&expected));
+    let context = "
+        VarSet ch=PJSIP/agent1-01,a.1,a.1 Variable=TL_INTERACTION Value=int-1
+        VarSet ch=PJSIP/trunk-02,b.1,b.1 Variable=TL_INTERACTION Value=int-1";
+    check(&format!("{originated}{context}{joined}"), &[expected]);
+}
+
+#[test]
+fn a_local_member_that_is_not_optimised_away_talks_through_it() {
+    let script = format!(
+        "{CALLS_IN}
+        QueueCallerJoin ch=PJSIP/trunk-01,1.1,1.1 Queue=support
+        Newchannel ch=Local/1001@x-01;1,1.2,1.1 ChannelState=0
+        Newchannel ch=Local/1001@x-01;2,1.3,1.1 ChannelState=4
+        LocalBridge LocalOnech=Local/1001@x-01;1,1.2,1.1 LocalTwoch=Local/1001@x-01;2,1.3,1.1
+        DialBegin ch=PJSIP/trunk-01,1.1,1.1 Destch=Local/1001@x-01;1,1.2,1.1 DialString=Local/1001@x
+        Newchannel ch=PJSIP/agent1-02,1.4,1.1 ChannelState=0
+        DialBegin ch=Local/1001@x-01;2,1.3,1.1 Destch=PJSIP/agent1-02,1.4,1.1 DialString=agent1
+        AgentConnect ch=PJSIP/trunk-01,1.1,1.1 Destch=Local/1001@x-01;1,1.2,1.1 Queue=support
+        BridgeEnter ch=PJSIP/agent1-02,1.4,1.1 BridgeUniqueid=b2
+        BridgeEnter ch=Local/1001@x-01;2,1.3,1.1 BridgeUniqueid=b2
+        BridgeEnter ch=Local/1001@x-01;1,1.2,1.1 BridgeUniqueid=b1
+        BridgeEnter ch=PJSIP/trunk-01,1.1,1.1 BridgeUniqueid=b1
+        Hold ch=PJSIP/agent1-02,1.4,1.1
+        Unhold ch=PJSIP/agent1-02,1.4,1.1
+        HangupRequest ch=PJSIP/agent1-02,1.4,1.1 Cause=16
+        AgentComplete ch=PJSIP/trunk-01,1.1,1.1 Destch=Local/1001@x-01;1,1.2,1.1 Reason=agent
+        Hangup ch=PJSIP/agent1-02,1.4,1.1 Cause=16
+        HangupRequest ch=Local/1001@x-01;1,1.2,1.1 Cause=16
+        Hangup ch=PJSIP/trunk-01,1.1,1.1 Cause=16
+        Hangup ch=Local/1001@x-01;1,1.2,1.1 Cause=16
+        Hangup ch=Local/1001@x-01;2,1.3,1.1 Cause=16"
+    );
+    check(&script, &[json!({"agents": ["agent1"], "queue": "support", "holds": 1, "ended_by": "agent", "outcome": "answered"})]);
+}
+
+#[test]
+fn a_queue_nobody_answers_ends_in_voicemail_or_without_an_answer() {
+    let rings = format!(
+        "{CALLS_IN}
+        QueueCallerJoin ch=PJSIP/trunk-01,1.1,1.1 Queue=support
+        Newchannel ch=PJSIP/agent1-02,1.2,1.1 ChannelState=0
+        DialBegin ch=PJSIP/trunk-01,1.1,1.1 Destch=PJSIP/agent1-02,1.2,1.1 DialString=PJSIP/agent1
+        DialEnd ch=PJSIP/trunk-01,1.1,1.1 Destch=PJSIP/agent1-02,1.2,1.1 DialStatus=NOANSWER
+        DialEnd ch=PJSIP/trunk-01,1.1,1.1 Destch=PJSIP/agent1-02,1.2,1.1 DialStatus=CANCEL
+        Hangup ch=PJSIP/agent1-02,1.2,1.1 Cause=0
+        QueueCallerLeave ch=PJSIP/trunk-01,1.1,1.1 Queue=support\n"
+    );
+    let message = "HangupRequest ch=PJSIP/trunk-01,1.1,1.1 Cause=16
+        MessageWaiting ch=PJSIP/trunk-01,1.1,1.1 Mailbox=1001@default New=1\n";
+    let end = "Hangup ch=PJSIP/trunk-01,1.1,1.1 Cause=16";
+    check(&format!("{rings}{message}{end}"), &[json!({"outcome": "voicemail", "ended_by": "customer", "queue": "support", "agents": []})]);
+    check(&format!("{rings}{end}"), &[json!({"outcome": "no_answer", "ended_by": "system", "answered": false})]);
+}
+
+#[test]
 fn a_call_back_is_known_by_the_number_dialled() {
     let script = "
         Newchannel ch=PJSIP/trunk-01,1.1,1.1 ChannelState=0
@@ -392,6 +465,7 @@ proptest! {
 #[test]
 fn global_variables_are_of_no_call() {
     let mut assembler = Assembler::new(config());
-    assembler.apply(&Message::parse(b"Event: VarSet\r\nChannel: none\r\nUniqueid: none\r\nVariable: TL_X\r\nValue: 1"), Timestamp::default());
+    assembler
+        .apply(&Message::parse(b"Event: VarSet\r\nChannel: none\r\nUniqueid: none\r\nVariable: TL_X\r\nValue: 1"), Timestamp::default());
     assert!(assembler.open().next().is_none());
 }
