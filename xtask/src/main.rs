@@ -1,6 +1,13 @@
 //! Everything a checkout needs, as one command: `cargo xtask --help`.
 
+mod bench;
+mod demo;
 mod plugins;
+mod setup;
+mod shell;
+mod test;
+#[cfg(test)]
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -18,6 +25,12 @@ struct Cli {
 enum Command {
     /// Build the plugins into target/plugins, finding or installing a compiler for them.
     Plugins(plugins::Arguments),
+    /// Set up and run everything: format, lints, unit, property, store, plugin and end-to-end tests with real systems.
+    Test,
+    /// Set up and show the main job: one enquiry crossing a mail server, a CRM and a PBX.
+    Demo(demo::Arguments),
+    /// Measure: ratios side by side, as text and as JSON.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -34,5 +47,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Plugins(arguments) => plugins::run(&arguments),
+        Command::Test => test::run(),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     }
 }

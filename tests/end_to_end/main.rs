@@ -1,0 +1,3 @@
+//! End to end: the real hub, real plugins, real systems, over HTTP.
+
+mod story;

@@ -1,0 +1,26 @@
+//! Waiting for something to become true.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked at: often enough to measure milliseconds.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Looks until there is something; an error says what was waited for and what was seen last.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = None;
+    while Instant::now() < deadline {
+        match look() {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(error) => last = Some(error),
+        }
+        std::thread::sleep(LOOK);
+    }
+    let seen = last.map_or_else(String::new, |error| format!("; the last look failed: {error:#}"));
+    Err(anyhow!("waited {PATIENCE:?} in vain for: {what}{seen}"))
+}

@@ -1,0 +1,4 @@
+//! Invariants of the workspace, as tests.
+
+mod layers;
+mod sources;
