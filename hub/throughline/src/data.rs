@@ -1,14 +1,13 @@
 //! The data folder: what is where in it, and how it is opened.
 //!
 //! ```text
-//! store/     the embedded store (sled and its side files)
-//! blobs/     content-addressed files
+//! store/     the embedded store: sled, its side files, and content-addressed files in blobs/
 //! plugins/   installed components
 //! cache/     compiled components; safe to delete
 //! hub.key    the key that seals secrets; back it up apart from the rest
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -33,14 +32,6 @@ impl Data {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// Refuses a folder that is not there.
-    pub(crate) fn existing(root: &Path) -> anyhow::Result<Self> {
-        if !root.join("store").is_dir() {
-            bail!("{} is no data folder of a hub: there is no store in it", root.display());
-        }
-        Ok(Self { root: root.to_owned() })
-    }
-
     pub(crate) fn plugins(&self) -> PathBuf {
         self.root.join("plugins")
     }
@@ -53,40 +44,64 @@ impl Data {
         let mut options = Options::new(now_ms);
         options.cache_bytes = cache_bytes.unwrap_or(options.cache_bytes);
         options.reserve_bytes = reserve_bytes.unwrap_or(options.reserve_bytes);
-        let path = self.root.join("store");
+        let path = self.store();
         Store::open_sled(&path, options).with_context(|| format!("cannot open the store in {}", path.display()))
     }
 
     pub(crate) fn open_blobs(&self) -> anyhow::Result<Blobs> {
-        Blobs::open(&self.root.join("store")).context("cannot open the content-addressed files")
+        Blobs::open(&self.store()).context("cannot open the content-addressed files")
     }
 
-    /// The hub's key; made on first use.
+    /// The hub's key; made together with the store, and never again: with another key the store's secrets could not be read.
     pub(crate) fn master_key(&self) -> anyhow::Result<[u8; KEY_LENGTH]> {
-        let path = self.root.join("hub.key");
+        let path = self.key_file();
         match fs::read(&path) {
-            Ok(bytes) => bytes.try_into().map_err(|_| anyhow::anyhow!("{} must hold {KEY_LENGTH} bytes; restore it from your backup", path.display())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut key = [0; KEY_LENGTH];
-                getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("the operating system gives no random numbers: {error}"))?;
-                write_private(&path, &key)?;
-                Ok(key)
+            Ok(bytes) => {
+                bytes.try_into().map_err(|_| anyhow::anyhow!("{} must hold {KEY_LENGTH} bytes; put your copy of it back", path.display()))
             }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.store().exists() => new_key(&path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
+                "{} is gone, and without it the secrets of all connections cannot be read; put your copy of it back. If there is none: \
+                 `head -c {KEY_LENGTH} /dev/urandom > {0}`, then set every connection's secrets again",
+                path.display()
+            ),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
+
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.root.join("hub.key")
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+}
+
+fn new_key(path: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
+    let mut key = [0; KEY_LENGTH];
+    getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("the operating system gives no random numbers: {error}"))?;
+    write_private(path, &key)?;
+    Ok(key)
+}
+
+/// Makes a file that only this user can read, and refuses one that is there.
+pub(crate) fn new_private_file(path: &Path) -> anyhow::Result<File> {
+    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    opened.with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// Writes a file that only this user can read, durably.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(folder)?.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    let mut file = new_private_file(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync_folder_of(path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Makes durable that the file is in its folder.
+pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 fn now_ms() -> u64 {

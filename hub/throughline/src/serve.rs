@@ -1,5 +1,7 @@
 //! `throughline serve`: opens everything, serves, and goes down in good order.
 
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Serve;
 use crate::config::{Config, LogFormat};
-use crate::data::{Data, write_private};
+use crate::data::{self, Data};
 
 /// How long requests that are under way may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -32,8 +34,10 @@ pub(crate) fn run(serve: Serve) -> anyhow::Result<ExitCode> {
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log).with_context(|| format!("--log {:?} is no filter; write for instance `info`", config.log))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter =
+        EnvFilter::try_new(&config.log).with_context(|| format!("--log {:?} is no filter; write for instance `info`", config.log))?;
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),
@@ -44,30 +48,26 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
 async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     let began = Instant::now();
     let data = Data::create(&config.data)?;
+    // Before the store is made: a store without its key is one that lost it.
+    let master_key = data.master_key()?;
     let store = data.open_store(config.cache_bytes, config.reserve_bytes)?;
     let blobs = data.open_blobs()?;
     let mut host_options = HostOptions::new(data.plugins(), data.cache());
     host_options.extra_ca_pem.clone_from(&config.extra_ca_pem);
     let host = tokio::task::spawn_blocking(move || Host::new(host_options)).await??;
-    let hub = Hub::open(HubOptions::new(data.master_key()?), store, blobs, host)?;
+    let hub = Hub::open(HubOptions::new(master_key), store, blobs, host)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}; is another hub running, or choose another --listen", config.listen))?;
-    if let Some(key) = hub.ensure_first_admin_key().await? {
-        announce_key(serve, &key)?;
-    }
+    first_admin_key(&hub, serve).await?;
     hub.start().await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, ready_ms = began.elapsed().as_millis() as u64, "the hub is ready");
-    println!("throughline is ready at http://{address} (docs at http://{address}/docs)");
+    say(&format!("throughline is ready at http://{address} (docs at http://{address}/docs)\n"))?;
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let options = ApiOptions {
-        public_url: config.public_url.clone(),
-        shutdown: shutdown.clone(),
-        tasks: tasks.clone(),
-        ..ApiOptions::default()
-    };
+    let options =
+        ApiOptions { public_url: config.public_url.clone(), shutdown: shutdown.clone(), tasks: tasks.clone(), ..ApiOptions::default() };
     let app = throughline_api::router(hub.clone(), options);
     let stop = shutdown.clone();
     let server = axum::serve(listener, app.into_make_service()).with_graceful_shutdown(async move { stop.cancelled().await });
@@ -87,18 +87,27 @@ async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn announce_key(serve: &Serve, key: &str) -> anyhow::Result<()> {
-    match &serve.admin_key_file {
-        Some(path) => {
-            write_private(path, key.as_bytes())?;
-            println!("The first admin key is in {}.", path.display());
-        }
-        None => {
-            println!("The first admin key, shown only now. Keep it safe; with it, make keys of lesser scope:");
-            println!("  {key}");
-        }
+/// On a hub without keys: makes one and tells it, once. Only its hash is kept, so the place for it is made before the key is.
+async fn first_admin_key(hub: &Hub, serve: &Serve) -> anyhow::Result<()> {
+    if !hub.api_keys()?.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let file = serve.admin_key_file.as_deref().map(data::new_private_file).transpose()?;
+    let Some(key) = hub.ensure_first_admin_key().await? else { return Ok(()) };
+    match (file, &serve.admin_key_file) {
+        (Some(file), Some(path)) if kept(&file, &key) => say(&format!("The first admin key is in {}.\n", path.display())),
+        _ => say(&format!("The first admin key, shown only now. Keep it safe; with it, make keys of lesser scope:\n  {key}\n")),
+    }
+}
+
+fn kept(mut file: &File, key: &str) -> bool {
+    writeln!(file, "{key}").and_then(|()| file.sync_all()).is_ok()
+}
+
+/// Whoever started the hub waits for these lines, maybe at the end of a pipe.
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {
@@ -110,4 +119,3 @@ async fn wait_for_signal() -> anyhow::Result<()> {
     }
     Ok(())
 }
-
