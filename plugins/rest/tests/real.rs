@@ -201,8 +201,9 @@ fn deletions_are_seen_in_a_full_listing() {
         |details: &Option<Value>| details.as_ref().and_then(|details| details["keys"].as_array().cloned()).expect("a complete listing");
     assert_eq!(keys(&details).len(), 2);
     bench.system.delete("contacts", text(&dropped, "id")).expect("deleted");
-    let (_, details, _) = bench.walk(Some(checkpoint), 1);
+    let (items, details, _) = bench.walk(Some(checkpoint), 1);
     assert_eq!(keys(&details), [kept["id"].clone()]);
+    assert!(items.iter().all(|item| kept["id"] == item.key.as_str()), "what the walk shows is what is there");
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl Context<'_> {
             return self.bring_up_to_date(&found, &data, op);
         }
         let data = Value::Object(data);
-        let fields = self.to_silo(&data, &[])?;
+        let fields = self.as_stored(&data, &[])?;
         let mut headers = Vec::new();
         if let Idempotency::Header { name } = &self.rules.idempotency {
             headers.push((name.clone(), op.idempotency_key.clone()));

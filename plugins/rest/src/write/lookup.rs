@@ -36,7 +36,7 @@ impl Context<'_> {
     /// Where the field is in a record, and the value as the system would store it.
     fn stored_form(&self, field: &str, value: &str) -> Result<(String, String)> {
         let place = self.entity.fields.get(field).and_then(|map| map.spec().pointer).unwrap_or_default();
-        let stored = self.to_silo(&json!({ field: value }), &[])?;
+        let stored = self.as_stored(&json!({ field: value }), &[])?;
         let wanted = pointer::text_at(&stored, &place).unwrap_or_else(|| value.to_owned());
         Ok((place, wanted))
     }

@@ -60,7 +60,7 @@ impl Context<'_> {
 
     fn update(&self, key: &str, data: &Value, clear: &[String], expect: Option<&str>, idempotency_key: &str) -> Result<Written> {
         let endpoint = self.endpoint(self.rules.update.as_ref(), "changed")?;
-        let mut changes = self.to_silo(data, clear)?;
+        let mut changes = self.as_stored(data, clear)?;
         if changes.as_object().is_none_or(serde_json::Map::is_empty) {
             return self.unchanged(key);
         }
@@ -137,7 +137,7 @@ impl Context<'_> {
         })
     }
 
-    fn to_silo(&self, data: &Value, clear: &[String]) -> Result<Value> {
+    fn as_stored(&self, data: &Value, clear: &[String]) -> Result<Value> {
         let empty = match self.rules.clear {
             crate::config::Clear::Null => Some(Value::Null),
             crate::config::Clear::EmptyString => Some(Value::from("")),
