@@ -1,0 +1,79 @@
+//! Who is calling? Answered from the hub's own store, so it works while every silo is down.
+
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use throughline_engine::{LookupAnswer, LookupQuery};
+use throughline_schemas::Assurance;
+
+use crate::auth::{Authenticated, Lookup};
+use crate::extract::Query;
+use crate::openapi::Routes;
+use crate::problem::Problem;
+use crate::problem_codes::Code;
+use crate::reply::Reply;
+use crate::state::Api;
+
+pub(crate) fn routes(routes: Routes) -> Routes {
+    let about = "Who is behind an identifier, and what do they want? Give exactly one of phone, email, handle, external. Shows only values whose \
+                 classification the assurance allows; somebody unknown is an answer (`known: false`), not an error.";
+    routes.get("/v1/lookup", "lookup.get", about, lookup)
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LookupParameters {
+    /// A telephone number, best as E.164.
+    phone: Option<String>,
+    /// A mail address.
+    email: Option<String>,
+    /// `<namespace>:<handle>`.
+    handle: Option<String>,
+    /// `<namespace>:<id>`.
+    external: Option<String>,
+    /// ISO 3166 region for a national number.
+    region: Option<String>,
+    /// How sure you are of who it is: `claimed` if absent, `asserted` for a caller id.
+    #[serde(default)]
+    assurance: Assurance,
+}
+
+async fn lookup(
+    State(api): State<Api>,
+    _: Authenticated<Lookup>,
+    Query(query): Query<LookupParameters>,
+) -> Result<Reply<LookupAnswer>, Problem> {
+    let given = [&query.phone, &query.email, &query.handle, &query.external].iter().filter(|identifier| identifier.is_some()).count();
+    if given != 1 {
+        return Err(Problem::parameter(Code::InvalidQuery, "phone", "give exactly one of phone, email, handle, external"));
+    }
+    let query = LookupQuery {
+        phone: query.phone.map(repair_plus),
+        email: query.email,
+        handle: query.handle,
+        external: query.external,
+        region: query.region,
+        assurance: query.assurance,
+    };
+    Ok(Reply(api.hub.lookup(&query)?))
+}
+
+/// Dial plans paste `+44…` into the query unescaped, where `+` means a space: no number begins with one.
+fn repair_plus(phone: String) -> String {
+    match phone.strip_prefix(' ') {
+        Some(rest) => format!("+{rest}"),
+        None => phone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unescaped_plus_is_understood() {
+        for (given, wanted) in [(" 4420", "+4420"), ("+4420", "+4420"), ("020", "020")] {
+            assert_eq!(repair_plus(given.to_owned()), wanted);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The routes, one file for each resource.
+
+pub(crate) mod api_keys;
+mod blobs;
+mod connections;
+mod conversations;
+mod enquiries;
+mod events;
+mod hooks;
+mod lookup;
+mod operations;
+pub(crate) mod plugins;
+mod profiles;
+mod system;
+
+use crate::openapi::Routes;
+
+/// Every route there is, in the order of the documentation.
+pub(crate) fn all() -> Routes {
+    let resources = [
+        plugins::routes,
+        connections::routes,
+        hooks::routes,
+        profiles::routes,
+        lookup::routes,
+        enquiries::routes,
+        conversations::routes,
+        operations::routes,
+        events::routes,
+        api_keys::routes,
+        blobs::routes,
+        system::routes,
+    ];
+    resources.iter().fold(Routes::new(), |routes, add| add(routes))
+}
