@@ -1,5 +1,7 @@
 //! The HTTP side against a real hub with an in-memory store and a scripted plugin host.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod auth;
 mod document;
 mod etag;
