@@ -28,6 +28,7 @@ mod guest;
 mod host;
 mod imports;
 mod instance;
+pub mod kit;
 mod manifest;
 mod options;
 mod plugin_files;
