@@ -217,13 +217,19 @@ fn cloud_event(api: &Api, sequence: u64, change: Change) -> CloudEvent {
     }
 }
 
-/// The most particular thing that the change is about.
+/// The id of what the kind speaks of; failing that, of the most particular thing that it concerns.
 fn subject(change: &Change) -> Option<String> {
     let interaction = change.interaction_id.map(|id| id.to_string());
-    let conversation = || change.conversation_id.map(|id| id.to_string());
-    let enquiry = || change.enquiry_id.map(|id| id.to_string());
-    let profile = || change.profile_id.map(|id| id.to_string());
-    interaction.or_else(conversation).or_else(enquiry).or_else(profile)
+    let conversation = change.conversation_id.map(|id| id.to_string());
+    let enquiry = change.enquiry_id.map(|id| id.to_string());
+    let profile = change.profile_id.map(|id| id.to_string());
+    let own = match change.kind.as_str().split_once('.').map_or("", |(thing, _)| thing) {
+        "profile" => &profile,
+        "enquiry" => &enquiry,
+        "conversation" => &conversation,
+        _ => &interaction,
+    };
+    own.clone().or(interaction).or(conversation).or(enquiry).or(profile)
 }
 
 /// The stream.
@@ -261,6 +267,21 @@ async fn events(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_subject_is_what_the_kind_speaks_of() {
+        let mut change = Change::new(ChangeKind::EnquiryOpened, Timestamp::default());
+        assert_eq!(subject(&change), None);
+        change.interaction_id = Some(throughline_schemas::InteractionId::from_bytes([1; 16]));
+        assert!(subject(&change).unwrap().starts_with("int_"));
+        change.enquiry_id = Some(throughline_schemas::EnquiryId::from_bytes([1; 16]));
+        change.profile_id = Some(throughline_schemas::ProfileId::from_bytes([1; 16]));
+        for (kind, prefix) in [(ChangeKind::EnquiryOpened, "enq_"), (ChangeKind::ProfileUpdated, "pro_"), (ChangeKind::CallRinging, "int_")]
+        {
+            change.kind = kind;
+            assert!(subject(&change).unwrap().starts_with(prefix), "{kind:?}");
+        }
+    }
 
     #[test]
     fn filters_name_kinds_with_or_without_the_prefix() {

@@ -6,6 +6,7 @@ mod auth;
 mod document;
 mod etag;
 mod events;
+mod examples;
 mod hooks;
 mod idempotency;
 mod paging;

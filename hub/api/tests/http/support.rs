@@ -80,6 +80,18 @@ impl Api {
         self.hub.create_api_key("scoped", vec![scope], None).await.unwrap().1
     }
 
+    /// The whole HTTP side, to be served.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Gives a connection another name.
+    pub(crate) async fn rename(&self, connection: ConnectionId, name: &str) {
+        let path = format!("/v1/connections/{connection}");
+        let tag = self.get(&path).await.header("etag").to_owned();
+        self.with_headers("PATCH", &path, &[("if-match", &tag)], Some(json!({"name": name}))).await.expect(200);
+    }
+
     /// Sends a request as it is; the body is not read.
     pub(crate) async fn raw(&self, request: Request<Body>) -> axum::response::Response {
         self.router.clone().oneshot(request).await.unwrap()
