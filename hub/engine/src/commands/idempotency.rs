@@ -1,5 +1,8 @@
 //! Requests that carry an idempotency key are carried out once; the answer is kept for those who ask again.
 
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
+
 use throughline_store::tables::{IdempotentResponse, IdempotentResponses, read};
 
 use crate::error::Result;
@@ -13,18 +16,30 @@ impl Hub {
     /// Says what to do with a request. After `Fresh`, call [`Hub::idempotent_finish`] or [`Hub::idempotent_abandon`].
     pub async fn idempotent_begin(&self, scope: &str, key: &str, request: [u8; 32]) -> Result<Begin> {
         let name = (scope.to_owned(), key.to_owned());
-        let request = hex(&request);
-        let row = read::<IdempotentResponses>(&self.inner.store, &name)?;
-        if let Some(row) = row.filter(|row| self.now().since(row.value.at) < KEPT_MS) {
-            let stored = row.value;
-            return Ok(if stored.request == request {
-                Begin::Stored { status: stored.status, body: stored.body.into_bytes() }
-            } else {
-                Begin::Mismatch
-            });
+        // Taken first, read second: whoever finishes in between has kept the answer before letting go.
+        if !self.in_flight().insert(name.clone()) {
+            return Ok(Begin::Running);
         }
-        let mut running = self.inner.in_flight.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(if running.insert(name) { Begin::Fresh } else { Begin::Running })
+        let begin = self.begin_or_stored(&name, &hex(&request));
+        if !matches!(begin, Ok(Begin::Fresh)) {
+            self.in_flight().remove(&name);
+        }
+        begin
+    }
+
+    fn begin_or_stored(&self, name: &(String, String), request: &str) -> Result<Begin> {
+        let row = read::<IdempotentResponses>(&self.inner.store, name)?;
+        let Some(stored) = row.map(|row| row.value).filter(|stored| self.now().since(stored.at) < KEPT_MS) else {
+            return Ok(Begin::Fresh);
+        };
+        if stored.request != request {
+            return Ok(Begin::Mismatch);
+        }
+        Ok(Begin::Stored { status: stored.status, body: stored.body.into_bytes() })
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+        self.inner.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the answer.
@@ -39,8 +54,7 @@ impl Hub {
 
     /// Forgets a request that came to nothing: it may be tried again.
     pub fn idempotent_abandon(&self, scope: &str, key: &str) {
-        let mut running = self.inner.in_flight.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        running.remove(&(scope.to_owned(), key.to_owned()));
+        self.in_flight().remove(&(scope.to_owned(), key.to_owned()));
     }
 }
 

@@ -121,8 +121,13 @@ impl Dispatcher {
 
     /// Turns changes into delivery rows; answers how many entries it looked at.
     async fn drain_log(&mut self) -> Result<usize> {
+        // Read before the log: commits without entries move the head too, and a number without an entry must not wake us for ever.
+        let head = self.task.hub.head();
         let changes = self.task.hub.changes(self.seen, LOG_PAGE)?;
-        let Some((last, _)) = changes.last() else { return Ok(0) };
+        let Some((last, _)) = changes.last() else {
+            self.seen = self.seen.max(head);
+            return Ok(0);
+        };
         let (last, count) = (*last, changes.len());
         let wanted = self.plan_changes(changes.iter().map(|(_, change)| change))?;
         if wanted.is_empty() && last - self.committed < LAZY_CURSOR {
