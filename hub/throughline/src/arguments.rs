@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+/// Where a hub listens unless it is told otherwise.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:7480";
+
 /// Makes the systems a business talks to its customers through act as one.
 #[derive(Debug, Parser)]
 #[command(name = "throughline", version, propagate_version = true)]
@@ -20,6 +23,24 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the hub.
     Serve(Serve),
+    /// Write, check, test, install and list plugins.
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Add, check, list, pause and resume connections.
+    #[command(subcommand)]
+    Connection(Connection),
+    /// Who is this, and what is it about?
+    Lookup(Lookup),
+    /// What happened with a customer, newest first.
+    Timeline(Timeline),
+    /// Make connections as a YAML file describes them; what is so already stays.
+    Apply(Apply),
+    /// Write a backup of a data folder that no hub is using.
+    Backup(Backup),
+    /// Bring a backup back into a new data folder.
+    Restore(Restore),
+    /// Look for what is wrong with this machine, the data folder or the running hub.
+    Doctor(Doctor),
 }
 
 /// Where the hub keeps everything.
@@ -50,7 +71,205 @@ pub(crate) struct Serve {
     /// Log lines as `text` or `json`.
     #[arg(long, env = "THROUGHLINE_LOG_FORMAT")]
     pub(crate) log_format: Option<String>,
-    /// A file the first admin key is written to (mode 0600) instead of being printed.
+    /// A new file that the first admin key is written to (mode 0600) instead of being printed.
     #[arg(long, env = "THROUGHLINE_ADMIN_KEY_FILE")]
     pub(crate) admin_key_file: Option<PathBuf>,
+}
+
+/// Which hub to speak to, and as whom.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Remote {
+    /// The hub's address.
+    #[arg(long, env = "THROUGHLINE_URL", default_value = DEFAULT_URL)]
+    pub(crate) url: String,
+    /// An API key.
+    #[arg(long, env = "THROUGHLINE_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// Write a new plugin that compiles, with a test that passes.
+    New {
+        /// Its name: lower-case letters, digits and hyphens.
+        name: String,
+        /// The folder to make; the name by default.
+        #[arg(long)]
+        into: Option<PathBuf>,
+        /// Where the SDK is: the folder `plugin-sdk` of a checkout. Found by itself when this is run inside one.
+        #[arg(long)]
+        sdk: Option<PathBuf>,
+    },
+    /// Say what a component is, whether this hub loads it, and what it would have to be granted. Nothing of it is run.
+    Check {
+        /// The component.
+        component: PathBuf,
+    },
+    /// Run a recording through a plugin and print the interactions that come of it, one JSON object a line.
+    Replay(crate::commands::replay::Replay),
+    /// Install a component in a running hub.
+    Install {
+        /// The component.
+        component: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// List what is installed in a running hub.
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connection {
+    /// Add a connection.
+    Add(Box<AddConnection>),
+    /// Ask the silo whether config and credentials are good.
+    Check(OneConnection),
+    /// List connections and how they are.
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Change config values or secrets of a connection; what is not named stays.
+    Set(Box<SetConnection>),
+    /// Stop a connection.
+    Pause(OneConnection),
+    /// Start a stopped connection.
+    Resume(OneConnection),
+}
+
+/// A connection to be added.
+#[derive(Debug, Args)]
+pub(crate) struct AddConnection {
+    /// The plugin's name; may be left out with `--file`.
+    pub(crate) plugin: Option<String>,
+    /// What to call the connection; the plugin's name by default.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A config value: `imap_host=mail.example.com`. JSON is understood: `imap_port=993`.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A file with the whole connection (YAML or JSON, as `POST /v1/connections` takes it, but `secrets` by reference as in `apply`);
+    /// flags win over it.
+    #[arg(long)]
+    pub(crate) file: Option<PathBuf>,
+    /// A secret: `password=env:NAME`, `password=file:PATH` or `password=-` for a line of standard input.
+    #[arg(long = "secret", value_name = "NAME=SOURCE")]
+    pub(crate) secrets: Vec<String>,
+    /// Give the plugin every host its manifest asks for.
+    #[arg(long)]
+    pub(crate) grant_all_hosts: bool,
+    /// A private, loopback or link-local host it may reach.
+    #[arg(long = "private-host", value_name = "HOST")]
+    pub(crate) private_hosts: Vec<String>,
+    /// The brand its enquiries belong to.
+    #[arg(long)]
+    pub(crate) brand: Option<String>,
+    /// ISO 3166 region for national phone numbers.
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What of a connection is to change.
+#[derive(Debug, Args)]
+pub(crate) struct SetConnection {
+    /// Its name or id.
+    pub(crate) connection: String,
+    /// A config value, as in `add`.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A secret, as in `add`.
+    #[arg(long = "secret", value_name = "NAME=SOURCE")]
+    pub(crate) secrets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// One connection, by name or id.
+#[derive(Debug, Args)]
+pub(crate) struct OneConnection {
+    /// Its name or id.
+    pub(crate) connection: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Whom to look up.
+#[derive(Debug, Args)]
+pub(crate) struct Lookup {
+    /// `phone:+441632960123`, `email:ada@example.com`, `external:…`, `handle:…`.
+    pub(crate) identity: String,
+    /// Region for a national phone number.
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// How sure you are of who it is: claimed, asserted, proven, confirmed.
+    #[arg(long, default_value = "asserted")]
+    pub(crate) assurance: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Whose timeline.
+#[derive(Debug, Args)]
+pub(crate) struct Timeline {
+    /// A profile's id, or an identity as in `lookup`.
+    pub(crate) who: String,
+    /// How many entries.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: u16,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What to apply.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// A YAML file.
+    #[arg(short, long)]
+    pub(crate) file: PathBuf,
+    /// Say what would be done and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Write the secrets of connections that exist already, too. The hub never shows a secret, so without this those it has are left alone.
+    #[arg(long)]
+    pub(crate) secrets: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What to back up, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The file to write; must not be there yet.
+    pub(crate) file: PathBuf,
+    /// Put the hub's key into it as well. Who has such a backup can read every secret.
+    #[arg(long)]
+    pub(crate) include_key: bool,
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+}
+
+/// What to bring back, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Read and check every byte of the store, the stored files and the plugins; needs the hub stopped.
+    #[arg(long)]
+    pub(crate) deep: bool,
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }

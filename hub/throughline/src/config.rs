@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::arguments::Serve;
+use crate::arguments::{DataFolder, Serve};
 
 const DEFAULT_FILE: &str = "throughline.toml";
 const DEFAULT_DATA: &str = "throughline-data";
@@ -75,6 +75,12 @@ impl Config {
             reserve_bytes: file.reserve_mib.map(|mib| mib.saturating_mul(1 << 20)),
             extra_ca_pem,
         })
+    }
+
+    /// The data folder, for commands that need nothing else.
+    pub(crate) fn data_folder(folder: &DataFolder) -> anyhow::Result<PathBuf> {
+        let file = read(folder.config.as_deref())?;
+        Ok(folder.data.clone().or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)))
     }
 }
 

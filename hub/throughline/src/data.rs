@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,12 +28,29 @@ pub(crate) struct Data {
 impl Data {
     /// Makes the folder if it is not there.
     pub(crate) fn create(root: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(root).with_context(|| format!("cannot make the data folder {}", root.display()))?;
+        make_private_folder(root)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Refuses a folder that is not there.
+    pub(crate) fn existing(root: &Path) -> anyhow::Result<Self> {
+        if !root.join("store").is_dir() {
+            bail!("{} is no data folder of a hub: there is no store in it", root.display());
+        }
         Ok(Self { root: root.to_owned() })
     }
 
     pub(crate) fn plugins(&self) -> PathBuf {
         self.root.join("plugins")
+    }
+
+    /// Files of installed components, in order.
+    pub(crate) fn components(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for plugin in entries(&self.plugins())?.into_iter().filter(|path| path.is_dir()) {
+            found.extend(entries(&plugin)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "wasm")));
+        }
+        Ok(found)
     }
 
     pub(crate) fn cache(&self) -> PathBuf {
@@ -78,11 +95,28 @@ impl Data {
     }
 }
 
+/// What is in a folder, in order; nothing if it is not there.
+fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let listing = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(|| format!("cannot read {}", folder.display()))?,
+    };
+    let mut paths = listing.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
 fn new_key(path: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
     let mut key = [0; KEY_LENGTH];
     getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("the operating system gives no random numbers: {error}"))?;
     write_private(path, &key)?;
     Ok(key)
+}
+
+/// Makes a folder that only this user can look into, if it is not there: it is about customers.
+pub(crate) fn make_private_folder(path: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the folder {}", path.display()))
 }
 
 /// Makes a file that only this user can read, and refuses one that is there.
@@ -104,7 +138,8 @@ pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,15 @@
+//! The commands besides `serve`, one file each. They take arguments, ask a hub or look at files, and print.
+
+pub(crate) mod apply;
+pub(crate) mod backup;
+pub(crate) mod connection;
+pub(crate) mod connection_file;
+pub(crate) mod doctor;
+pub(crate) mod lookup;
+pub(crate) mod plugin;
+pub(crate) mod plugin_check;
+pub(crate) mod plugin_new;
+pub(crate) mod replay;
+pub(crate) mod restore;
+pub(crate) mod secrets;
+pub(crate) mod timeline;

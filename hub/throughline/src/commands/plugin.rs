@@ -1,0 +1,75 @@
+//! `throughline plugin`: installing and listing; the longer ones are in files of their own.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use throughline_schemas::manifest::Manifest;
+
+use super::{plugin_check, plugin_new, replay};
+use crate::arguments::{Plugin, Remote};
+use crate::client::Client;
+use crate::output;
+
+/// An installed plugin, as the API shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Installed {
+    pub(crate) manifest: Manifest,
+    pub(crate) digest: String,
+    pub(crate) exports: Vec<String>,
+    pub(crate) imports: Vec<String>,
+}
+
+pub(crate) fn run(command: Plugin, json: bool) -> anyhow::Result<ExitCode> {
+    match command {
+        Plugin::New { name, into, sdk } => plugin_new::run(&name, into.as_deref(), sdk.as_deref(), json),
+        Plugin::Check { component } => plugin_check::run(&component, json),
+        Plugin::Replay(arguments) => replay::run(&arguments),
+        Plugin::Install { component, remote } => install(&component, &remote, json),
+        Plugin::List { remote } => list(&remote, json),
+    }
+}
+
+pub(crate) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the component {}", path.display()))
+}
+
+/// Installs a component's bytes. The same bytes again are no change.
+pub(crate) fn install_bytes(client: &Client, component: Vec<u8>) -> anyhow::Result<Installed> {
+    client.post_bytes("/v1/plugins", component)
+}
+
+pub(crate) fn installed(client: &Client) -> anyhow::Result<Vec<Installed>> {
+    client.whole_list("/v1/plugins")
+}
+
+fn install(component: &Path, remote: &Remote, json: bool) -> anyhow::Result<ExitCode> {
+    let client = Client::new(remote)?;
+    let plugin = install_bytes(&client, read_component(component)?)?;
+    output::print(json, &plugin, || {
+        let Manifest { name, version, capabilities, .. } = &plugin.manifest;
+        format!(
+            "{name} {version} is installed ({}).\nIt asks for these hosts: {}\nNext: throughline connection add {name} --grant-all-hosts …",
+            plugin.digest,
+            output::listed(&capabilities.hosts)
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(remote: &Remote, json: bool) -> anyhow::Result<ExitCode> {
+    let plugins = installed(&Client::new(remote)?)?;
+    output::print(json, &plugins, || {
+        if plugins.is_empty() {
+            return "No plugin is installed; `throughline plugin install FILE.wasm` installs one.".to_owned();
+        }
+        let mut rows = vec![["NAME", "VERSION", "KINDS", "SUMMARY"].map(str::to_owned).to_vec()];
+        rows.extend(plugins.iter().map(|plugin| {
+            let manifest = &plugin.manifest;
+            vec![manifest.name.clone(), manifest.version.clone(), manifest.kinds.join(","), output::one_line(&manifest.summary, 100)]
+        }));
+        output::table(&rows)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
