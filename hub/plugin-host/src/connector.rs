@@ -44,17 +44,41 @@ pub(crate) struct Running {
     roles: Mutex<Roles>,
 }
 
+/// What an instance is kept for. Each role has an instance of its own, so that its calls wait for each other and for no others:
+/// a silo that posts a webhook while it answers our write must not wait for that very write, and a long walk holds up nothing else.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Reading,
+    Writing,
+    Hooks,
+}
+
+const ROLES: usize = 3;
+
+impl Role {
+    const fn of(call: &Call) -> Self {
+        match call {
+            Call::Webhook { .. } => Self::Hooks,
+            Call::Write { .. } | Call::Send { .. } | Call::Act { .. } => Self::Writing,
+            _ => Self::Reading,
+        }
+    }
+}
+
+/// The task that owns a role's instance, and the way to hand it jobs.
+type Worker = (mpsc::Sender<Job>, JoinHandle<()>);
+
 /// The tasks that run now. `stop` takes them and leaves fresh ones to be started.
 struct Roles {
     cancel: watch::Sender<bool>,
-    calls: Option<(mpsc::Sender<Job>, JoinHandle<()>)>,
+    calls: [Option<Worker>; ROLES],
     listener: Option<JoinHandle<()>>,
     stopping: bool,
 }
 
 impl Roles {
     fn new() -> Self {
-        Self { cancel: watch::Sender::new(false), calls: None, listener: None, stopping: false }
+        Self { cancel: watch::Sender::new(false), calls: [const { None }; ROLES], listener: None, stopping: false }
     }
 }
 
@@ -76,24 +100,24 @@ impl Running {
         }
     }
 
-    /// The queue of the task that makes calls; the task is started if there is none.
-    fn queue(&self) -> Result<mpsc::Sender<Job>, ConnectorError> {
+    /// The queue of the task that makes a role's calls; the task is started if there is none.
+    fn queue(&self, role: Role) -> Result<mpsc::Sender<Job>, ConnectorError> {
         let mut roles = self.roles();
         if roles.stopping {
             return Err(cancelled());
         }
-        if let Some((queue, _)) = roles.calls.as_ref().filter(|(queue, _)| !queue.is_closed()) {
+        if let Some((queue, _)) = roles.calls[role as usize].as_ref().filter(|(queue, _)| !queue.is_closed()) {
             return Ok(queue.clone());
         }
         let (queue, jobs) = mpsc::channel(QUEUE);
         let task = self.runtime.spawn(serve(self.shared(&roles), jobs));
-        roles.calls = Some((queue.clone(), task));
+        roles.calls[role as usize] = Some((queue.clone(), task));
         Ok(queue)
     }
 
     async fn call(&self, call: Call) -> Ending {
         let (reply, ending) = oneshot::channel();
-        self.queue()?.send(Job { call, reply }).await.map_err(|_| cancelled())?;
+        self.queue(Role::of(&call))?.send(Job { call, reply }).await.map_err(|_| cancelled())?;
         ending.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
@@ -104,7 +128,7 @@ impl Running {
     // The task went without an answer: stopped, or it panicked, which is our fault but must not be more than this call's end.
     fn lost(&self) -> ConnectorError {
         let roles = self.roles();
-        if roles.stopping || *roles.cancel.borrow() || roles.calls.is_none() {
+        if roles.stopping || *roles.cancel.borrow() || roles.calls.iter().all(Option::is_none) {
             return cancelled();
         }
         bug("the instance ended without an answer")
@@ -136,7 +160,8 @@ impl Running {
             roles.stopping = true;
             // `send_replace` and not `send`: it is to hold for tasks that look later as well.
             roles.cancel.send_replace(true);
-            roles.calls.take().map(|(_, task)| task).into_iter().chain(roles.listener.take()).collect()
+            let workers = std::mem::take(&mut roles.calls).into_iter().flatten().map(|(_, task)| task);
+            workers.collect::<Vec<_>>().into_iter().chain(roles.listener.take()).collect()
         };
         let deadline = tokio::time::Instant::now() + self.connection.limits.grace;
         for mut task in tasks {

@@ -3,7 +3,7 @@
 //! The greeting goes out at once, the rest after the first action (the login) has come in. Until [`ReplayedPbx::play`] is called it
 //! goes no further than the answer to the login, so that a test decides when the call begins.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,47 +73,57 @@ pub fn recording(name: &str) -> PathBuf {
 fn speak(mut stream: TcpStream, bytes: &[u8], playing: &AtomicBool, ended: &AtomicBool) -> std::io::Result<()> {
     let greeting = position(bytes, b"\r\n").map_or(bytes.len(), |end| end + 2);
     stream.write_all(&bytes[..greeting])?;
-    read_action(&mut stream)?;
+    let mut actions = BufReader::new(stream.try_clone()?);
+    read_action(&mut actions)?;
     let mut rest = &bytes[greeting..];
-    let mut first = true;
-    while !rest.is_empty() {
-        // The answer to the login goes out at once, what follows when the call begins.
-        while !first && !playing.load(Ordering::Acquire) {
-            if ended.load(Ordering::Acquire) {
-                return Ok(());
-            }
-            thread::sleep(GAP);
-        }
-        let end = position(rest, b"\r\n\r\n").map_or(rest.len(), |end| end + 4);
-        stream.write_all(&rest[..end])?;
-        rest = &rest[end..];
-        first = false;
-        thread::sleep(GAP);
-    }
-    // The line stays open, as a quiet PBX's does, until the client or the test ends it.
-    stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-    let mut sink = [0; 1024];
+    // The answer to the login goes out at once, what follows when the call begins.
+    send_message(&mut stream, &mut rest)?;
+    stream.set_read_timeout(Some(GAP))?;
     while !ended.load(Ordering::Acquire) {
-        match stream.read(&mut sink) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+        if playing.load(Ordering::Acquire) && !rest.is_empty() {
+            send_message(&mut stream, &mut rest)?;
+        }
+        // A quiet PBX keeps the line open and answers pings.
+        match actions.fill_buf() {
+            Ok([]) => return Ok(()),
+            Ok(_) => {
+                stream.set_read_timeout(None)?;
+                let action = read_action(&mut actions)?;
+                stream.set_read_timeout(Some(GAP))?;
+                pong(&mut stream, &action)?;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
-fn read_action(stream: &mut TcpStream) -> std::io::Result<()> {
-    let mut action = Vec::new();
-    let mut byte = [0];
-    while !action.ends_with(b"\r\n\r\n") {
-        if stream.read(&mut byte)? == 0 {
-            return Ok(());
-        }
-        action.push(byte[0]);
-    }
+fn send_message(stream: &mut TcpStream, rest: &mut &[u8]) -> std::io::Result<()> {
+    let end = position(rest, b"\r\n\r\n").map_or(rest.len(), |end| end + 4);
+    stream.write_all(&rest[..end])?;
+    *rest = &rest[end..];
     Ok(())
+}
+
+fn pong(stream: &mut TcpStream, action: &str) -> std::io::Result<()> {
+    let header = |name: &str| action.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    if header("Action:").is_none_or(|action| !action.eq_ignore_ascii_case("ping")) {
+        return Ok(());
+    }
+    let id = header("ActionID:").map_or_else(String::new, |id| format!("ActionID: {id}\r\n"));
+    stream.write_all(format!("Response: Success\r\n{id}Ping: Pong\r\n\r\n").as_bytes())
+}
+
+fn read_action(reader: &mut impl BufRead) -> std::io::Result<String> {
+    let mut action = String::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
+            return Ok(action);
+        }
+        action.push_str(&line);
+    }
 }
 
 fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
