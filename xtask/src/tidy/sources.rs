@@ -30,7 +30,9 @@ fn shown(path: &Path) -> String {
 
 #[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
-    for path in files("toml").into_iter().filter(|path| path.ends_with("Cargo.toml")) {
+    // A hostile guest does on purpose what the lints forbid.
+    let ours = |path: &PathBuf| path.ends_with("Cargo.toml") && !path.components().any(|part| part.as_os_str() == "guests");
+    for path in files("toml").into_iter().filter(ours) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("[lints]\nworkspace = true"), "{} does not inherit the workspace's lints", shown(&path));
     }
@@ -38,7 +40,8 @@ fn every_crate_takes_the_lints_of_the_workspace() {
 
 #[test]
 fn every_module_says_what_it_is() {
-    for path in files("rs") {
+    // A file of nothing but tests is explained by the module it tests.
+    for path in files("rs").into_iter().filter(|path| !path.ends_with("tests.rs")) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.trim_start().starts_with("//!"), "{} has no module documentation", shown(&path));
     }
