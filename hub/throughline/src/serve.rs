@@ -10,7 +10,7 @@ use throughline_api::ApiOptions;
 use throughline_engine::{Hub, HubOptions};
 use throughline_plugin_host::{Host, HostOptions};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
@@ -47,6 +47,7 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
 
 async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     let began = Instant::now();
+    let orders = Orders::listen()?;
     let data = Data::create(&config.data)?;
     // Before the store is made: a store without its key is one that lost it.
     let master_key = data.master_key()?;
@@ -72,7 +73,7 @@ async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     let stop = shutdown.clone();
     let server = axum::serve(listener, app.into_make_service()).with_graceful_shutdown(async move { stop.cancelled().await });
     let serving = tokio::spawn(async move { server.await });
-    wait_for_signal().await?;
+    orders.to_end().await;
     tracing::info!("stopping");
     shutdown.cancel();
     if tokio::time::timeout(DRAIN, serving).await.is_err() {
@@ -110,12 +111,22 @@ fn say(text: &str) -> anyhow::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The orders to end. Listened for from the start on, so that one given right after the hub said it is ready is not missed.
+struct Orders {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Orders {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn to_end(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -41,7 +41,7 @@ fn report(path: &Path, bytes: Vec<u8>) -> anyhow::Result<Report> {
     let size = bytes.len();
     let (plugin, reason) = match inspect(&bytes) {
         Ok(plugin) => (Some(plugin), why_not(bytes)?),
-        Err(error) => (None, Some(error.to_string())),
+        Err(error) => (None, Some(output::one_line(&error.to_string(), 500))),
     };
     let plugin = plugin.map(|InstalledPlugin { manifest, digest, exports, imports }| (manifest, digest, exports, imports));
     let (manifest, digest, exports, imports) = match plugin {

@@ -73,7 +73,8 @@ fn unpack(file: File, folder: &Path) -> anyhow::Result<Contents> {
     let mut found = Vec::new();
     let mut archive = tar::Archive::new(io::BufReader::new(file));
     for entry in archive.entries().context(NO_BACKUP)? {
-        let entry = entry.context(NO_BACKUP)?;
+        // What the library says of bytes that are no archive repeats them.
+        let entry = entry.map_err(|_| anyhow::anyhow!(NO_BACKUP))?;
         let path = entry.path().context(NO_BACKUP)?.to_str().context(NO_BACKUP)?.to_owned();
         if path == CONTENTS {
             return checked(entry, &found);

@@ -1,0 +1,159 @@
+//! Commands that speak to a hub.
+
+use serde_json::json;
+
+use crate::support::{Hub, Place, component};
+
+/// A hub with the example plugin, which reads notes from a list over HTTP.
+fn with_plugin(place: &Place) -> (Hub, String) {
+    let hub = place.serve();
+    let key = hub.key().unwrap();
+    hub.run(place, &key, &["plugin", "install", &component("minimal")]).ok();
+    (hub, key)
+}
+
+#[test]
+fn without_a_hub_or_a_key_it_is_said_how_to_give_one() {
+    let place = Place::new();
+    place.run(&["connection", "list", "--url", "http://127.0.0.1:1"]).fails(1, &["no hub answers at http://127.0.0.1:1", "--url"]);
+    place.run(&["connection", "list", "--url", "localhost"]).fails(1, &["http://"]);
+    let hub = place.serve();
+    hub.run(&place, "", &["connection", "list"]).fails(3, &["API key", "THROUGHLINE_KEY", "request "]);
+    hub.run(&place, "tl_wrong", &["connection", "list"]).fails(3, &["not known"]);
+    let refused = hub.run(&place, "tl_wrong", &["connection", "list", "--json"]).fails(3, &[]);
+    let error: serde_json::Value = serde_json::from_str(&refused.err).unwrap();
+    assert_eq!(error["problem"]["status"], 401);
+}
+
+#[test]
+fn a_component_is_checked_before_it_is_installed() {
+    let place = Place::new();
+    let good = place.run(&["plugin", "check", &component("minimal")]).ok();
+    for word in ["minimal 0.1.0", "{config.base_url}", "source", "This hub loads it"] {
+        assert!(good.out.contains(word), "{word}: {}", good.out);
+    }
+    assert_eq!(place.run(&["--json", "plugin", "check", &component("minimal")]).ok().json()["manifest"]["name"], "minimal");
+    place.write("no.wasm", "no component");
+    let bad = place.run(&["plugin", "check", "no.wasm"]);
+    assert_eq!(bad.code, 1);
+    assert!(bad.out.contains("does not load no.wasm"), "{}", bad.out);
+    place.run(&["plugin", "check", "absent.wasm"]).fails(1, &["absent.wasm"]);
+
+    let hub = place.serve();
+    hub.run(&place, &hub.key().unwrap(), &["plugin", "install", "no.wasm"]).fails(3, &["cannot be installed"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_new_connection_is_named() {
+    let place = Place::new();
+    let (hub, key) = with_plugin(&place);
+    let add = |more: &[&str]| hub.run(&place, &key, &[&["connection", "add", "minimal"], more].concat());
+    add(&[]).fails(3, &["base_url", "request "]);
+    add(&["--set", "base_url=7"]).fails(3, &["/config/base_url"]);
+    add(&["--set", "base_url"]).fails(1, &["FIELD=VALUE"]);
+    add(&["--secret", "api_token=hunter2"]).fails(1, &["command line"]);
+    add(&["--secret", "api_token=env:NOT_SET"]).fails(1, &["NOT_SET"]);
+    hub.run(&place, &key, &["connection", "add", "absent", "--grant-all-hosts"]).fails(1, &["absent", "minimal"]);
+    hub.run(&place, &key, &["connection", "add"]).fails(1, &["name the plugin"]);
+    hub.run(&place, &key, &["connection", "check", "nobody"]).fails(1, &["nobody"]);
+    assert_eq!(hub.run(&place, &key, &["--json", "connection", "list"]).ok().json(), json!([]), "nothing is left of what was refused");
+}
+
+#[test]
+fn a_connection_is_added_checked_changed_paused_and_resumed() {
+    let place = Place::new();
+    let (hub, key) = with_plugin(&place);
+    let run = |arguments: &[&str]| hub.run(&place, &key, arguments);
+    // Port 1 of this machine: nobody is there, so the check fails and the connection stays.
+    let add =
+        ["connection", "add", "minimal", "--name", "notes", "--set", "base_url=http://127.0.0.1:1", "--secret", "api_token=env:API_TOKEN"];
+    run(&[&add[..], &["--grant-all-hosts", "--private-host", "127.0.0.1"]].concat()).ok();
+    run(&["connection", "check", "notes"]).fails(3, &["connected system"]);
+    let listed = run(&["--json", "connection", "list"]).ok();
+    let notes = &listed.json()[0];
+    assert_eq!((&notes["name"], &notes["secret_names"]), (&json!("notes"), &json!(["api_token"])));
+    assert!(notes["health"]["state"].is_string() && !listed.out.contains("secret-of-a-test"));
+    run(&["connection", "set", "notes", "--set", "base_url=http://127.0.0.1:2"]).ok();
+    run(&["connection", "pause", notes["id"].as_str().unwrap()]).ok();
+    let paused = run(&["--json", "connection", "list"]).ok().json();
+    assert_eq!((&paused[0]["paused"], &paused[0]["config"]["base_url"]), (&json!(true), &json!("http://127.0.0.1:2")));
+    assert!(run(&["connection", "list"]).ok().out.contains("paused"));
+    run(&["connection", "resume", "notes"]).ok();
+}
+
+#[test]
+fn applying_twice_changes_nothing_the_second_time() {
+    let place = Place::new();
+    let (hub, key) = with_plugin(&place);
+    let file = |extra: &str| {
+        let component = component("minimal");
+        let connection = "{name: notes, plugin: minimal, paused: true, grants: {hosts: ['{config.base_url}'], private_hosts: [127.0.0.1]}";
+        format!(
+            "plugins: [{component}]\nconnections:\n- {connection}, config: {{base_url: 'http://127.0.0.1:1'}}, secrets: {{api_token: {{env: API_TOKEN}}}}{extra}}}\n"
+        )
+    };
+    let apply = |more: &[&str]| hub.run(&place, &key, &[&["apply", "--file", "hub.yaml"], more].concat());
+    place.write("hub.yaml", &file(""));
+    assert_eq!(apply(&["--dry-run"]).ok().out, "plugin minimal 0.1.0: unchanged\nwould create connection notes\n");
+    assert_eq!(hub.run(&place, &key, &["--json", "connection", "list"]).ok().json(), json!([]), "a dry run does nothing");
+    assert_eq!(apply(&[]).ok().out, "plugin minimal 0.1.0: unchanged\ncreated connection notes\n");
+    assert_eq!(apply(&[]).ok().out, "plugin minimal 0.1.0: unchanged\nconnection notes: unchanged\n");
+    place.write("hub.yaml", &file(", brand: shop, sync: {notes: {poll_seconds: 90}}"));
+    assert_eq!(apply(&[]).ok().out, "plugin minimal 0.1.0: unchanged\nupdated connection notes (brand, sync)\n");
+    assert_eq!(apply(&["--json"]).ok().json()[1]["action"], "unchanged");
+    assert_eq!(apply(&["--secrets"]).ok().out, "plugin minimal 0.1.0: unchanged\nupdated connection notes (secrets)\n");
+}
+
+#[test]
+fn what_cannot_be_applied_is_named_before_anything_is_done() {
+    let place = Place::new();
+    let (hub, key) = with_plugin(&place);
+    let connection = "{name: notes, plugin: minimal, config: {base_url: 'http://127.0.0.1:1'}, paused: true}";
+    for (text, words) in [
+        ("connection: []".to_owned(), ["connection", "hub.yaml"]),
+        (format!("connections: [{connection}, {{name: b, plugin: minimal, colour: red}}]"), ["connections[1]", "colour"]),
+        (format!("connections: [{connection}, {connection}]"), ["connections[1]", "twice"]),
+        (format!("connections: [{connection}, {{name: b, plugin: minimal, secrets: {{t: {{env: NOT_SET}}}}}}]"), ["NOT_SET", "t"]),
+        (format!("plugins: [absent.wasm]\nconnections: [{connection}]"), ["absent.wasm", "component"]),
+    ] {
+        place.write("hub.yaml", &text);
+        hub.run(&place, &key, &["apply", "--file", "hub.yaml"]).fails(1, &words);
+    }
+    assert_eq!(hub.run(&place, &key, &["--json", "connection", "list"]).ok().json(), json!([]));
+    // What only the hub can see is said with how far it came.
+    place.write("hub.yaml", &format!("connections: [{connection}, {{name: b, plugin: absent}}]"));
+    hub.run(&place, &key, &["apply", "--file", "hub.yaml"])
+        .fails(3, &["could not create connection b", "1 steps before it were done", "absent"]);
+}
+
+#[test]
+fn nobody_is_known_to_an_empty_hub() {
+    let place = Place::new();
+    let hub = place.serve();
+    let key = hub.key().unwrap();
+    let found = hub.run(&place, &key, &["lookup", "phone:+441632960123", "--json"]).ok().json();
+    assert_eq!(found["known"], false);
+    hub.run(&place, &key, &["lookup", "ada@example.com"]).fails(1, &["phone:"]);
+    hub.run(&place, &key, &["lookup", "phone:12", "--assurance", "certain"]).fails(3, &["assurance"]);
+    hub.run(&place, &key, &["timeline", "email:ada@example.com"]).fails(1, &["nobody is known"]);
+}
+
+#[test]
+fn the_doctor_sees_what_is_wrong_and_what_is_not() {
+    let place = Place::new();
+    let (hub, key) = with_plugin(&place);
+    let healthy = hub.run(&place, &key, &["doctor"]).ok().out;
+    for word in ["✓ hub.key", "✓ plugins      minimal 0.1.0", "in use by a running hub", "is ready"] {
+        assert!(healthy.contains(word), "{word}: {healthy}");
+    }
+    hub.stop();
+    let idle = place.run(&["doctor", "--deep"]).ok().out;
+    assert!(idle.contains("entries and 0 files are whole") && idle.contains("– hub"), "{idle}");
+    std::fs::write(place.path("data/plugins/minimal/0.1.0.wasm"), "damaged").unwrap();
+    std::fs::remove_file(place.path("data/hub.key")).unwrap();
+    let ill = place.run(&["doctor"]);
+    assert_eq!(ill.code, 1);
+    assert!(ill.out.contains("✗ plugins") && ill.out.contains("✗ hub.key") && ill.out.contains('→'), "{}", ill.out);
+    let found = place.run(&["doctor", "--json"]).json();
+    assert!(found.as_array().unwrap().iter().any(|finding| finding["about"] == "hub.key" && finding["state"] == "wrong"));
+}

@@ -1,0 +1,75 @@
+//! `throughline plugin replay asterisk` says of every recording what its folder expects.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn replay(arguments: &[&str]) -> Output {
+    let built = repository().join("target/plugins");
+    assert!(built.join("asterisk.wasm").is_file(), "{} is missing: run cargo xtask plugins", built.join("asterisk.wasm").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    command.args(["plugin", "replay"]).args(arguments).env("THROUGHLINE_PLUGINS", built).env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.output().unwrap()
+}
+
+fn lines(text: &[u8]) -> Vec<Value> {
+    std::str::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_recording_yields_the_calls_it_expects() {
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(repository().join("plugins/asterisk/recordings")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|folder| folder.is_dir());
+    folders.sort();
+    assert!(folders.len() >= 28, "recordings are missing: there are {}", folders.len());
+    let mut wrong = Vec::new();
+    for folder in folders {
+        let output = replay(&["asterisk", folder.to_str().unwrap()]);
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let (got, want) = (lines(&output.stdout), lines(&std::fs::read(folder.join("expected.jsonl")).unwrap()));
+        if !output.status.success() || got != want {
+            wrong.push(format!("{name}: {}\ngot {got:#?}\nfor {want:#?}", String::from_utf8_lossy(&output.stderr)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_stream_alone_is_enough_and_a_call_it_leaves_open_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorded = std::fs::read(repository().join("plugins/asterisk/recordings/s01-inbound-queue-answered/ami.s2c.raw")).unwrap();
+    std::fs::write(folder.path().join("ami.s2c.raw"), &recorded).unwrap();
+    let whole = lines(&replay(&["asterisk", folder.path().to_str().unwrap()]).stdout);
+    assert_eq!(whole.len(), 1);
+    std::fs::write(folder.path().join("ami.s2c.raw"), &recorded[..recorded.len() * 3 / 4]).unwrap();
+    let output = replay(&["asterisk", folder.path().to_str().unwrap()]);
+    let cut = lines(&output.stdout);
+    assert_eq!(cut.len(), 1, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(cut[0]["started_at"], whole[0]["started_at"]);
+    assert!(cut[0]["ended_at"].is_string(), "the PBX does not know it any more, so it has ended: {}", cut[0]);
+}
+
+#[test]
+fn what_cannot_be_replayed_is_an_error_that_says_why() {
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::write(empty.path().join("ari-rest.jsonl"), "{}\n").unwrap();
+    let folder = empty.path().to_str().unwrap();
+    let table: [(&[&str], &str); 4] = [
+        (&["asterisk", folder], "ami.s2c.raw"),
+        (&["asterisk", "no/such/folder"], "no/such/folder"),
+        (&["nonesuch", folder], "nonesuch.wasm"),
+        (&["asterisk", folder, "--component", "nowhere.wasm"], "nowhere.wasm"),
+    ];
+    for (arguments, word) in table {
+        let output = replay(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(word) && output.stdout.is_empty(), "{arguments:?}: {said}");
+    }
+}
