@@ -262,6 +262,9 @@ pub struct CheckReport {
 pub struct OutboundMessage {
     /// Whom to: addresses in the channel's own form.
     pub to: Vec<String>,
+    /// The first recipient's name to show, as the profile has it when the message is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_name: Option<String>,
     /// Our address to send from; the connection's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

@@ -80,6 +80,9 @@ pub struct Link {
     /// Fields not written because the silo refuses their value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub quarantined: BTreeMap<String, String>,
+    /// The values that were refused: another value gets another chance.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, Value>,
     /// When the silo's record was last seen or written.
     pub seen_at: Timestamp,
     /// Set when the silo deleted the record.

@@ -88,11 +88,17 @@ pub(crate) struct Inner {
     pub(crate) plugins: Arc<dyn PluginHost>,
     pub(crate) options: HubOptions,
     pub(crate) lanes: Lanes,
+    /// Starting, stopping, changing a connection: one at a time for each.
+    pub(crate) lifecycles: Lanes,
+    /// Held by those who lost too often against others who decide about the same person.
+    pub(crate) contended: tokio::sync::Mutex<()>,
     pub(crate) counters: Counters,
     /// What is known of each connection without asking the store: read on every accepted item.
     pub(crate) contexts: RwLock<HashMap<ConnectionId, Arc<crate::ingest::ConnectionContext>>>,
     /// Connections that are running; a tokio mutex because starting and stopping awaits.
     pub(crate) running: tokio::sync::Mutex<BTreeMap<ConnectionId, Running>>,
+    /// How to tell a running dispatcher that somebody left a delivery.
+    pub(crate) wakes: RwLock<HashMap<ConnectionId, Arc<tokio::sync::Notify>>>,
     /// Connectors that are open, for calls from the API.
     pub(crate) open: RwLock<HashMap<ConnectionId, Arc<dyn Connector>>>,
     /// Idempotent requests being carried out.
@@ -111,9 +117,12 @@ impl Hub {
             plugins,
             options,
             lanes: Lanes::new(),
+            lifecycles: Lanes::new(),
+            contended: tokio::sync::Mutex::default(),
             counters: Counters::default(),
             contexts: RwLock::default(),
             running: tokio::sync::Mutex::default(),
+            wakes: RwLock::default(),
             open: RwLock::default(),
             in_flight: Mutex::default(),
             key_uses: Mutex::default(),
@@ -125,9 +134,11 @@ impl Hub {
     /// Starts every connection that is not paused. A connection that cannot be opened does not hold up the others.
     pub async fn start(&self) -> Result<()> {
         for (id, record) in self.all_connections()? {
-            if !record.paused
-                && let Err(error) = self.start_connection(id).await
-            {
+            if record.paused {
+                continue;
+            }
+            let _lifecycle = self.lifecycle(id).await;
+            if let Err(error) = self.start_connection(id).await {
                 tracing::error!(connection = %id, %error, "connection could not be started");
             }
         }

@@ -20,6 +20,7 @@ pub(crate) use health::Health;
 
 use crate::error::Result;
 use crate::hub::Hub;
+use crate::lanes::LaneGuard;
 use crate::metrics::Counter;
 use crate::services::ConnectionServices;
 use crate::{HubError, dispatch};
@@ -33,18 +34,25 @@ const SETTLED: Duration = Duration::from_millis(500);
 pub(crate) struct Running {
     pub(crate) health: Arc<Health>,
     /// Wakes the pollers: an admin asked for a sync.
-    pub(crate) poll_now: Arc<Notify>,
+    pub(crate) poll_now: watch::Sender<()>,
     connector: Arc<dyn Connector>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
 impl Running {
-    /// Stops everything, then drops the connector's instances.
+    /// Stops everything: what waits ends at once, a write or a message under way gets half of the time to end well, then the
+    /// connector ends it.
     pub(crate) async fn stop(mut self, within: Duration) {
         self.stop.send_replace(true);
-        self.connector.stop().await;
-        let drained = tokio::time::timeout(within, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let gently = tokio::time::timeout(within / 2, async { while self.tasks.join_next().await.is_some() {} }).await;
+        if tokio::time::timeout(within / 4, self.connector.stop()).await.is_err() {
+            tracing::warn!("a connector did not stop in time");
+        }
+        if gently.is_ok() {
+            return;
+        }
+        let drained = tokio::time::timeout(within / 4, async { while self.tasks.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!("a connection's tasks did not end in time and are aborted");
             self.tasks.shutdown().await;
@@ -59,7 +67,11 @@ pub(crate) struct Task {
     pub(crate) id: ConnectionId,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) health: Arc<Health>,
-    pub(crate) poll_now: Arc<Notify>,
+    /// Somebody left a delivery for this connection.
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) poll_now: watch::Receiver<()>,
+    /// How many entities of persons have not been walked once since the start.
+    pub(crate) persons_to_walk: watch::Sender<usize>,
     stop: watch::Receiver<bool>,
 }
 
@@ -75,12 +87,25 @@ impl Task {
         }
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
     /// Waits until the next attempt may be made; false if the connection is stopped first.
     pub(crate) async fn back_off(&self, error: &ConnectorError) -> bool {
         let now = self.hub.now();
         let next = self.health.failed(error.clone(), now);
         let wait = Duration::from_millis(u64::try_from(next.since(now)).unwrap_or(0));
-        self.unless_stopped(tokio::time::sleep(wait)).await.is_some()
+        let mut poll_now = self.poll_now.clone();
+        poll_now.mark_unchanged();
+        let waited = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                // Somebody wants it now.
+                Ok(()) = poll_now.changed() => {}
+            }
+        };
+        self.unless_stopped(waited).await.is_some()
     }
 }
 
@@ -92,12 +117,22 @@ impl Hub {
 
     /// Opens a connection's connector, whether it is to run or only to be checked.
     pub(crate) fn open_connector(&self, id: ConnectionId, record: &ConnectionRecord) -> Result<Arc<dyn Connector>> {
+        self.open_with(id, record, self.secrets(id)?)
+    }
+
+    /// Opens a connector with secrets that need not be stored yet.
+    pub(crate) fn open_with(
+        &self,
+        id: ConnectionId,
+        record: &ConnectionRecord,
+        secrets: BTreeMap<String, Secret>,
+    ) -> Result<Arc<dyn Connector>> {
         let spec = ConnectionSpec {
             id,
             plugin: record.plugin.clone(),
             version: record.plugin_version.clone(),
             config: record.config.clone(),
-            secrets: self.secrets(id)?,
+            secrets,
             grants: record.grants.clone(),
         };
         Ok(self.inner.plugins.open(spec, ConnectionServices::new(self, id))?)
@@ -117,10 +152,22 @@ impl Hub {
         Ok(secrets)
     }
 
-    /// Starts a connection's tasks. Starting a running one is no change.
+    /// One thing at a time is done to a connection's life: a new run must not begin while the last one is still ending.
+    pub(crate) async fn lifecycle(&self, id: ConnectionId) -> LaneGuard {
+        self.inner.lifecycles.enter([id.to_string()]).await
+    }
+
+    /// Tells a connection's dispatcher, if it runs, that there is something for it.
+    pub(crate) fn wake_dispatcher(&self, id: ConnectionId) {
+        if let Some(wake) = self.inner.wakes.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&id) {
+            wake.notify_one();
+        }
+    }
+
+    /// Starts a connection's tasks. Starting a running one is no change. The caller holds its lifecycle.
     pub(crate) async fn start_connection(&self, id: ConnectionId) -> Result<()> {
         let mut running = self.inner.running.lock().await;
-        if running.contains_key(&id) {
+        if running.contains_key(&id) || *self.inner.stopping.borrow() {
             return Ok(());
         }
         let row = read::<Connections>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("connection", id))?;
@@ -128,47 +175,62 @@ impl Hub {
         self.forget_context(id);
         let context = self.connection_context(id)?;
         let (stop, stopped) = watch::channel(false);
+        let (poll_now, poll_wanted) = watch::channel(());
         let task = Task {
             hub: self.clone(),
             id,
             connector: Arc::clone(&connector),
             health: Arc::new(Health::default()),
-            poll_now: Arc::new(Notify::new()),
+            wake: Arc::new(Notify::new()),
+            poll_now: poll_wanted,
+            persons_to_walk: watch::channel(0).0,
             stop: stopped,
         };
-        let mut tasks = JoinSet::new();
-        let plugin = connector.plugin().clone();
-        if plugin.exports("listener") {
-            tasks.spawn(listen(task.clone()));
-        }
-        if plugin.exports("source") {
-            for (name, entity) in &context.entities {
-                // What a listener brings need not be polled as well, unless somebody says so.
-                let wanted = context.sync.contains_key(name) || (entity.canonical == Canonical::Interaction && !plugin.exports("listener"));
-                if entity.readable && wanted {
-                    let seconds = context.sync.get(name).map_or(60, |sync| sync.poll_seconds).max(1);
-                    tasks.spawn(poll::run(task.clone(), name.clone(), Duration::from_secs(u64::from(seconds))));
-                }
-            }
-        }
-        if plugin.exports("sink") || plugin.exports("channel") {
-            tasks.spawn(dispatch::run(task.clone()));
-        }
+        let tasks = spawn_tasks(&task, &context);
+        self.inner.wakes.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&task.wake));
         self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&connector));
-        running.insert(id, Running { health: task.health, poll_now: task.poll_now, connector, stop, tasks });
-        tracing::info!(connection = %id, plugin = %plugin.manifest.name, "connection started");
+        running.insert(id, Running { health: task.health, poll_now, connector, stop, tasks });
+        tracing::info!(connection = %id, plugin = %row.value.plugin, "connection started");
         Ok(())
     }
 
+    /// Stops a connection's tasks, if it runs. The caller holds its lifecycle.
     pub(crate) async fn stop_connection(&self, id: ConnectionId) {
         let running = self.inner.running.lock().await.remove(&id);
         self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
+        self.inner.wakes.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
         if let Some(running) = running {
             running.stop(self.inner.options.stop_within).await;
             tracing::info!(connection = %id, "connection stopped");
         }
         self.forget_context(id);
     }
+}
+
+fn spawn_tasks(task: &Task, context: &crate::ingest::ConnectionContext) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let plugin = task.connector.plugin();
+    if plugin.exports("listener") {
+        tasks.spawn(listen(task.clone()));
+    }
+    let walked: Vec<_> = context
+        .entities
+        .iter()
+        .filter(|(name, entity)| {
+            // What a listener brings need not be polled as well, unless somebody says so.
+            let wanted = context.sync.contains_key(*name) || (entity.canonical == Canonical::Interaction && !plugin.exports("listener"));
+            plugin.exports("source") && entity.readable && wanted
+        })
+        .collect();
+    task.persons_to_walk.send_replace(walked.iter().filter(|(_, entity)| entity.canonical == Canonical::Profile).count());
+    for (name, entity) in walked {
+        let seconds = context.sync.get(name).map_or(60, |sync| sync.poll_seconds).max(1);
+        tasks.spawn(poll::run(task.clone(), name.clone(), entity.canonical, Duration::from_secs(u64::from(seconds))));
+    }
+    if plugin.exports("sink") || plugin.exports("channel") {
+        tasks.spawn(dispatch::run(task.clone()));
+    }
+    tasks
 }
 
 /// Runs a listener over and over.
@@ -200,7 +262,7 @@ async fn listen(task: Task) {
         let Some(ended) = task.unless_stopped(run).await else { return };
         let error = match ended {
             Ok(()) => ConnectorError::new(ErrorClass::Transient, "the silo ended the connection"),
-            Err(error) if error.class == ErrorClass::Cancelled => return,
+            // Cancelled or not: nobody stopped the connection, so it goes on.
             Err(error) => error,
         };
         tracing::warn!(connection = %task.id, %error, "listener ended; it will be started again");

@@ -7,8 +7,8 @@ use throughline_schemas::{
     InteractionId, MessageFacts, Participant, ParticipantRole, ThreadEvidence,
 };
 use throughline_store::tables::{
-    ConversationTimeline, Conversations, Deliveries, Delivery, DeliveryKey, DeliveryWork, Enquiries, EnquiryTimeline, Interactions,
-    MessageIdRow, MessageIds, Present, TimelineKey, Tx, read, scan_rows,
+    Connections, ConversationTimeline, Conversations, Deliveries, Delivery, DeliveryKey, DeliveryWork, Enquiries, EnquiryTimeline,
+    Interactions, MessageIdRow, MessageIds, Present, TimelineKey, Tx, read, scan_rows,
 };
 
 use super::{page, page_of};
@@ -22,6 +22,12 @@ use crate::views::NewMessage;
 const LOOK_BACK: usize = 20;
 /// How long the token in a reply's return address holds, in milliseconds: thirty days.
 const REPLY_TOKEN_MS: i64 = 30 * 24 * 3600 * 1000;
+/// The longest message as it is kept, in bytes; a dead letter with it and the reason has to fit as well.
+const LONGEST_DELIVERY: usize = 56 * 1024;
+/// Ids of a References header: the first, which began the thread, and the last ones.
+const REFERENCES: usize = 30;
+/// How many interactions are moved in one commit.
+const MOVED_AT_ONCE: usize = 50;
 /// The longest text that is sent, in bytes.
 const LONGEST_TEXT: usize = 40 * 1024;
 
@@ -53,12 +59,18 @@ impl Hub {
         {
             return Err(HubError::conflict(format!("connection {} cannot send messages", conversation.connection_id)));
         }
+        check_recipients(&new)?;
         let interaction = self.transact(|tx| self.queue_message(tx, &conversation, &new)).await?;
+        self.wake_dispatcher(conversation.connection_id);
         Ok(interaction)
     }
 
     fn queue_message(&self, tx: &mut Tx, conversation: &Conversation, new: &NewMessage) -> Result<Interaction> {
         let now = self.now();
+        let connection = conversation.connection_id;
+        if tx.get::<Connections>(&connection)?.is_none() {
+            return Err(HubError::conflict(format!("connection {connection}, through which this conversation went, was deleted")));
+        }
         let id = InteractionId::from_bytes(fresh());
         let message = self.outbound(conversation, new, id)?;
         let fact = fact_of(conversation, &message, now);
@@ -80,7 +92,10 @@ impl Hub {
         let mut people = self.people(tx);
         self.write_interaction(&mut people, &interaction)?;
         let work = DeliveryWork::Send { interaction: id, message: Box::new(message) };
-        let delivery = Delivery { work, since: now, not_before: now, attempts: 0, in_doubt: false, last_error: None };
+        let delivery = Delivery::new(work, now);
+        if serde_json::to_vec(&delivery).map_or(usize::MAX, |bytes| bytes.len()) > LONGEST_DELIVERY {
+            return Err(HubError::invalid("/text", "the message is too long to be kept"));
+        }
         tx.put::<Deliveries>(&DeliveryKey::send(conversation.connection_id, id), &delivery)?;
         let change = Change {
             profile_id: conversation.profile_id,
@@ -111,11 +126,16 @@ impl Hub {
         let in_reply_to = last_inbound.and_then(|interaction| interaction.fact.thread.message_id.clone());
         let mut references = last_inbound.map(|interaction| interaction.fact.thread.references.clone()).unwrap_or_default();
         references.extend(in_reply_to.clone());
+        if references.len() > REFERENCES {
+            references.drain(1..references.len() - REFERENCES + 1);
+        }
         let subject = new.subject.clone().or_else(|| conversation.subject.clone().map(|subject| reply_subject(&subject)));
         let domain = conversation.endpoint.as_deref().and_then(|endpoint| endpoint.split_once('@')).map(|(_, domain)| domain.to_owned());
         let token = conversation.enquiry_id.map(|enquiry| self.token_for(enquiry, self.now().plus_millis(REPLY_TOKEN_MS)));
         Ok(OutboundMessage {
             to,
+            // Found out when it is sent, so that a name put right meanwhile is used.
+            to_name: None,
             from: conversation.endpoint.clone(),
             from_name: None,
             subject,
@@ -133,8 +153,6 @@ impl Hub {
     /// Moves a conversation, with what was said in it, to another enquiry, or out of any.
     pub async fn attach_conversation(&self, id: ConversationId, enquiry: Option<EnquiryId>, by: &str) -> Result<Stored<Conversation>> {
         self.conversation(id)?;
-        let places = scan_rows::<ConversationTimeline>(&self.inner.store, id.as_bytes(), None, usize::MAX)?;
-        let interactions: Vec<InteractionId> = places.rows.iter().filter_map(|(key, _)| ConversationTimeline::interaction(key)).collect();
         self.transact(|tx| {
             let mut row = tx.get::<Conversations>(&id)?.ok_or_else(|| HubError::not_found("conversation", id))?;
             if let Some(enquiry) = enquiry {
@@ -143,9 +161,6 @@ impl Hub {
             let from = row.value.enquiry_id;
             row.value.enquiry_id = enquiry;
             tx.put::<Conversations>(&id, &row.value)?;
-            for interaction in &interactions {
-                move_interaction(tx, *interaction, enquiry)?;
-            }
             let now = self.now();
             let decision = DecisionId::from_bytes(fresh());
             let name = |enquiry: Option<EnquiryId>| enquiry.map_or_else(|| "no enquiry".to_owned(), |id| id.to_string());
@@ -163,12 +178,52 @@ impl Hub {
             Ok(tx.log(&change)?)
         })
         .await?;
+        self.move_interactions(id, enquiry).await?;
         self.conversation(id)
+    }
+
+    /// Moves what was said, a piece at a time; what comes meanwhile goes to the new enquiry by itself. Doing it again goes on.
+    async fn move_interactions(&self, id: ConversationId, enquiry: Option<EnquiryId>) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = scan_rows::<ConversationTimeline>(&self.inner.store, id.as_bytes(), after.as_deref(), MOVED_AT_ONCE)?;
+            let interactions: Vec<InteractionId> = page.rows.iter().filter_map(|(key, _)| ConversationTimeline::interaction(key)).collect();
+            self.transact(|tx| interactions.iter().try_for_each(|interaction| move_interaction(tx, *interaction, enquiry))).await?;
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The name to show for whom a message goes to: the profile's, if that address is known to be its own.
+    pub(crate) fn name_of_recipient(&self, interaction: InteractionId, message: &OutboundMessage) -> Result<Option<String>> {
+        let Some(row) = read::<Interactions>(&self.inner.store, &interaction)? else { return Ok(None) };
+        let (interaction, Some(address)) = (row.value, message.to.first()) else { return Ok(None) };
+        let conversation = self.conversation(interaction.conversation_id)?.value;
+        let root = conversation.profile_id.map(|leaf| self.root(leaf)).transpose()?.flatten();
+        let Some(root) = root else { return Ok(None) };
+        let profile = self.profile(root)?.value;
+        let context = self.connection_context(conversation.connection_id)?;
+        let Some(identity) = context.normalise(identity_type(&conversation), address) else { return Ok(None) };
+        let key = identity.key;
+        let own = profile.identities.iter().any(|own| own.kind == key.kind && own.namespace == key.namespace && own.value == key.value);
+        Ok(profile.display_name().filter(|_| own))
     }
 }
 
+fn check_recipients(new: &NewMessage) -> Result<()> {
+    const MOST: usize = 50;
+    const LONGEST: usize = 320;
+    let to = new.to.as_deref().unwrap_or_default();
+    if to.len() > MOST || to.iter().any(|to| to.trim().is_empty() || to.len() > LONGEST) {
+        return Err(HubError::invalid("/to", format!("name at most {MOST} addresses of 1 to {LONGEST} bytes")));
+    }
+    Ok(())
+}
+
 fn move_interaction(tx: &mut Tx, id: InteractionId, enquiry: Option<EnquiryId>) -> Result<()> {
-    let Some(mut row) = tx.get::<Interactions>(&id)? else { return Ok(()) };
+    let Some(mut row) = tx.get::<Interactions>(&id)?.filter(|row| row.value.enquiry_id != enquiry) else { return Ok(()) };
     let at = row.value.fact.occurred_at;
     if let Some(from) = row.value.enquiry_id {
         tx.delete::<EnquiryTimeline>(&TimelineKey { subject: from, at, interaction: id });

@@ -15,6 +15,8 @@ use crate::views::{EnquiryFilter, EnquiryPatch, NewEnquiry, NewVariable, TokenVi
 
 /// The longest a token may hold: ninety days.
 const LONGEST_TOKEN_SECONDS: u64 = 90 * 24 * 3600;
+/// How many of a profile's enquiries are looked through for live ones.
+const LIVE_AMONG: usize = 500;
 
 impl Hub {
     /// Opens an enquiry by hand.
@@ -42,10 +44,8 @@ impl Hub {
             resolved_at: None,
         };
         self.transact(|tx| {
-            tx.put::<Enquiries>(&id, &enquiry)?;
-            tx.put::<EnquiriesByProfile>(&(enquiry.profile_id, id), &enquiry.status)?;
-            let change =
-                Change { enquiry_id: Some(id), profile_id: Some(enquiry.profile_id), ..Change::new(ChangeKind::EnquiryOpened, now) };
+            let profile_id = self.people(tx).write_new_enquiry(&enquiry)?;
+            let change = Change { enquiry_id: Some(id), profile_id, ..Change::new(ChangeKind::EnquiryOpened, now) };
             Ok(tx.log(&change)?)
         })
         .await?;
@@ -98,6 +98,18 @@ impl Hub {
         let next = (ids.len() > limit).then(|| ids[limit - 1].to_string());
         let items = ids.into_iter().take(limit).map(|id| self.enquiry(id)).collect::<Result<Vec<_>>>()?;
         Ok(PageOf { items, next })
+    }
+
+    /// The live enquiries of a profile and its members, newest first; only those are read.
+    pub(crate) fn live_enquiries(&self, root: &throughline_schemas::Profile, limit: usize) -> Result<Vec<Enquiry>> {
+        let mut ids: Vec<EnquiryId> = Vec::new();
+        for leaf in std::iter::once(&root.id).chain(&root.members) {
+            let page = throughline_store::tables::scan_rows::<EnquiriesByProfile>(&self.inner.store, leaf.as_bytes(), None, LIVE_AMONG)?;
+            ids.extend(page.rows.iter().filter(|(_, row)| row.value.is_live()).filter_map(|(key, _)| EnquiriesByProfile::enquiry(key)));
+        }
+        ids.sort_by(|one, other| other.cmp(one));
+        ids.truncate(limit);
+        ids.into_iter().map(|id| Ok(self.enquiry(id)?.value)).collect()
     }
 
     /// Changes an enquiry of the version that was read.

@@ -25,10 +25,22 @@ impl Hub {
     /// Resolves when the log has gone past this place.
     pub async fn changed(&self, after: u64) {
         let mut watch = self.inner.store.watch();
-        // A watch that ends means that the store is closed: there will be no more changes.
-        while self.head() <= after && watch.changed().await.is_ok() {}
-        if self.head() <= after {
-            std::future::pending::<()>().await;
+        // Commits without an entry move the head too: only an entry is a change.
+        let mut looked = after;
+        loop {
+            let head = self.head();
+            if head > looked {
+                // If the log cannot be read, whoever waits finds out by reading it.
+                if self.inner.store.read_log(looked, 1).is_ok_and(|entries| entries.is_empty()) {
+                    looked = head;
+                } else {
+                    return;
+                }
+            }
+            // A watch that ends means that the store is closed: there will be no more changes.
+            if watch.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use throughline_schemas::{Assurance, Classification, Enquiry, IdentityType, Prof
 
 use crate::HubError;
 use crate::error::Result;
-use crate::hub::{Hub, Paging};
-use crate::views::{EnquiryFilter, LookupAnswer, LookupEnquiry, LookupProfile, LookupQuery};
+use crate::hub::Hub;
+use crate::views::{LookupAnswer, LookupEnquiry, LookupProfile, LookupQuery};
 
 /// How many live enquiries are answered.
 const ENQUIRIES: usize = 5;
@@ -38,15 +38,10 @@ impl Hub {
 
     fn answer(&self, root: throughline_schemas::ProfileId, assurance: Assurance) -> Result<LookupAnswer> {
         let profile = self.profile(root)?.value;
-        let filter = EnquiryFilter { profile: Some(root), status: None };
-        let live = self.enquiries(filter, Paging { cursor: None, limit: 20 })?.items.into_iter().map(|stored| stored.value);
+        let live = self.live_enquiries(&profile, ENQUIRIES)?;
         let now = self.now();
         let mut withheld = 0;
-        let enquiries = live
-            .filter(|enquiry| enquiry.status.is_live())
-            .take(ENQUIRIES)
-            .map(|enquiry| show_enquiry(enquiry, assurance, now, &mut withheld))
-            .collect();
+        let enquiries = live.into_iter().map(|enquiry| show_enquiry(enquiry, assurance, now, &mut withheld)).collect();
         let profile = Some(show_profile(&profile, assurance, &mut withheld));
         Ok(LookupAnswer { known: true, ambiguous: false, profile, enquiries, withheld })
     }

@@ -1,6 +1,9 @@
 //! What can be asked of the hub, one file per resource: read rows, check, decide, write them with an audit-worthy change.
 
 mod blobs;
+mod connection_calls;
+mod connection_end;
+mod connection_rules;
 mod connections;
 mod conversations;
 mod enquiries;
@@ -16,7 +19,7 @@ mod system;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use throughline_store::Store;
-use throughline_store::tables::{RowPage, Table, TableError, Tx, scan_rows};
+use throughline_store::tables::{RowPage, Table, TableError, Tx, is_of_range, scan_rows};
 
 use crate::error::Result;
 use crate::hub::{PageOf, Paging};
@@ -32,6 +35,9 @@ const RETRIES: usize = 16;
 /// Reads one page of a table's rows under a prefix.
 fn page<T: Table>(store: &Store, prefix: &[u8], paging: &Paging) -> Result<RowPage<T::Value>> {
     let after = paging.cursor.as_deref().map(decode_cursor).transpose()?;
+    if after.as_ref().is_some_and(|after| !is_of_range::<T>(prefix, after)) {
+        return Err(HubError::invalid("/cursor", "this is a cursor of another list; leave it out to begin again"));
+    }
     Ok(scan_rows::<T>(store, prefix, after.as_deref(), paging.limit.clamp(1, MAX_PAGE))?)
 }
 

@@ -7,7 +7,7 @@ use throughline_schemas::{
 };
 use throughline_store::tables::{
     AuditEntry, AuditLog, ConflictItem, Conflicts, DeadLetter, DeadLetters, DecisionIndex, Decisions, Deliveries, Delivery, DeliveryKey,
-    DeliveryWork, Interactions, Leaves, Links, OpenConflicts, read,
+    DeliveryWork, Interactions, Leaves, Links, LinksByCanonical, OpenConflicts, read,
 };
 
 use super::{page, page_of};
@@ -42,9 +42,13 @@ impl Hub {
         let row = read::<DeadLetters>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("dead letter", id))?;
         let letter = row.value;
         if let Some(mut item) = letter.item.clone() {
-            if let Some(reference) = item.data.get("blob").and_then(Value::as_str) {
-                let size = self.blob_size(reference)?;
-                let bytes = self.blob_read(reference, 0, usize::try_from(size).unwrap_or(usize::MAX))?;
+            // Its names were cut to be kept at all: what is left names something else.
+            if let Some(field @ ("/key" | "/entity" | "/version")) = letter.error.field.as_deref() {
+                return Err(HubError::conflict(format!("the item's {} cannot be used; only the connector can mend that", &field[1..])));
+            }
+            if let Some(reference) = as_file(&item.data) {
+                let size = self.blob_size(&reference)?;
+                let bytes = self.blob_read(&reference, 0, usize::try_from(size).unwrap_or(usize::MAX))?;
                 item.data = serde_json::from_slice(&bytes).map_err(|error| HubError::Internal(error.to_string()))?;
             }
             let accepted = self.ingest(letter.connection_id, IngestBatch { items: vec![item], ..IngestBatch::default() }).await?;
@@ -61,14 +65,19 @@ impl Hub {
             tx.delete::<DeadLetters>(&id);
             Ok(())
         })
-        .await
+        .await?;
+        self.wake_dispatcher(letter.connection_id);
+        Ok(())
     }
 
     fn requeue(&self, tx: &mut throughline_store::tables::Tx, letter: &DeadLetter, delivery: Delivery) -> Result<()> {
         let now = self.now();
         let connection = letter.connection_id;
         let key = match &delivery.work {
-            DeliveryWork::Write { entity, canonical_id } => DeliveryKey::write(connection, entity, canonical_id),
+            DeliveryWork::Write { entity, canonical_id } => {
+                lift_quarantine(tx, connection, entity, canonical_id, letter.error.field.as_deref())?;
+                DeliveryKey::write(connection, entity, canonical_id)
+            }
             DeliveryWork::Send { interaction, .. } => {
                 if let Some(mut row) = tx.get::<Interactions>(interaction)? {
                     row.value.delivery = Some(DeliveryState::Queued);
@@ -77,9 +86,8 @@ impl Hub {
                 DeliveryKey::send(connection, *interaction)
             }
         };
-        let fresh = Delivery { since: now, not_before: now, attempts: 0, in_doubt: false, last_error: None, ..delivery };
+        let fresh = Delivery::new(delivery.work, now);
         tx.put::<Deliveries>(&key, &fresh)?;
-        // Dispatchers sleep until the log moves.
         let data = serde_json::json!({ "replayed": letter.id });
         Ok(tx.log(&Change { data, ..Change::new(ChangeKind::ConnectionChanged, now) })?)
     }
@@ -138,17 +146,21 @@ impl Hub {
             conflict.resolved_at = Some(people.now);
             tx.put::<Conflicts>(&id, &conflict)?;
             tx.delete::<OpenConflicts>(&(conflict.connection_id, conflict.entity, conflict.key, conflict.field));
-            Ok(())
+            Ok(conflict.connection_id)
         })
         .await
+        .map(|connection| self.wake_dispatcher(connection))
     }
 
     fn settle_enquiry_field(&self, people: &mut crate::ingest::People<'_>, id: EnquiryId, field: &str, value: Value) -> Result<()> {
-        use throughline_store::tables::Enquiries;
+        use throughline_store::tables::{Enquiries, EnquiriesByProfile};
         let Some(mut row) = people.tx.get::<Enquiries>(&id)? else { return Ok(()) };
         crate::ingest::set_enquiry_field(&mut row.value, field, value, None, people.now);
+        row.value.updated_at = people.now;
         people.tx.put::<Enquiries>(&id, &row.value)?;
-        let change = Change { enquiry_id: Some(id), ..people.change(ChangeKind::EnquiryUpdated) };
+        people.tx.put::<EnquiriesByProfile>(&(row.value.profile_id, id), &row.value.status)?;
+        let profile_id = people.root_of(row.value.profile_id)?.map(|(root, _)| root);
+        let change = Change { enquiry_id: Some(id), profile_id, ..people.change(ChangeKind::EnquiryUpdated) };
         Ok(people.tx.log(&change)?)
     }
 
@@ -169,4 +181,30 @@ impl Hub {
         let row = read::<Links>(&self.inner.store, &(connection, entity.to_owned(), key.to_owned()))?;
         Ok(row.ok_or_else(|| HubError::not_found("link", key))?.value)
     }
+}
+
+/// The file that a refused item's data was put into, if it was.
+fn as_file(data: &Value) -> Option<String> {
+    let only = data.as_object().filter(|fields| fields.len() == 1)?.get("blob")?.as_str()?;
+    only.starts_with("sha256:").then(|| only.to_owned())
+}
+
+/// A field that was left out gets another chance.
+fn lift_quarantine(
+    tx: &mut throughline_store::tables::Tx,
+    connection: throughline_schemas::ConnectionId,
+    entity: &str,
+    canonical_id: &str,
+    field: Option<&str>,
+) -> Result<()> {
+    let (Some(bytes), Some(field)) = (crate::ingest::canonical_bytes(canonical_id), field) else { return Ok(()) };
+    let Some(key) = tx.get::<LinksByCanonical>(&(bytes, connection, entity.to_owned()))? else { return Ok(()) };
+    let key = (connection, entity.to_owned(), key.value);
+    let Some(mut row) = tx.get::<Links>(&key)? else { return Ok(()) };
+    let field = field.split('/').next_back().unwrap_or(field);
+    if row.value.quarantined.remove(field).is_some() {
+        row.value.refused.remove(field);
+        tx.put::<Links>(&key, &row.value)?;
+    }
+    Ok(())
 }

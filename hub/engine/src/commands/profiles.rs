@@ -12,11 +12,13 @@ use crate::HubError;
 use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::{Hub, PageOf, Paging, Stored};
-use crate::ingest::{People, links_of_leaf};
-use crate::views::{ContextView, EnquiryFilter, ProfilePatch};
+use crate::ingest::{People, links_of_leaf, some_names};
+use crate::views::{ContextView, ProfilePatch};
 
 /// How many interactions a context shows.
 const RECENT: usize = 20;
+/// Bytes of a place on a timeline: time and interaction.
+const PLACE: usize = 24;
 
 impl Hub {
     /// One profile, its members folded in. A merged one answers into which.
@@ -83,7 +85,13 @@ impl Hub {
         expect_version(self.profile(id)?.version, expect)?;
         self.transact(|tx| {
             let people = self.people(tx);
-            let members = people.tx.get::<Leaves>(&id)?.ok_or_else(|| HubError::not_found("profile", id))?.value.members;
+            let root = people.tx.get::<Leaves>(&id)?.ok_or_else(|| HubError::not_found("profile", id))?;
+            let (mut version, members) = (root.version, root.value.members);
+            for member in &members {
+                version = version.max(people.tx.get::<Leaves>(member)?.map_or(0, |row| row.version));
+            }
+            // Here again, where it is a precondition: of two who read the same version only one may write.
+            expect_version(version, expect)?;
             for leaf in std::iter::once(id).chain(members) {
                 let Some(mut row) = people.tx.get::<Leaves>(&leaf)? else { continue };
                 for (name, value) in &patch.fields {
@@ -105,7 +113,7 @@ impl Hub {
                 }
                 people.tx.put::<Leaves>(&leaf, &row.value)?;
             }
-            let names: Vec<&String> = patch.fields.keys().collect();
+            let names = some_names(patch.fields.keys());
             let change =
                 Change { profile_id: Some(id), data: serde_json::json!({ "fields": names }), ..people.change(ChangeKind::ProfileUpdated) };
             Ok(people.tx.log(&change)?)
@@ -119,6 +127,9 @@ impl Hub {
         let profile = self.profile(id)?.value;
         let limit = paging.limit.clamp(1, super::MAX_PAGE);
         let after = paging.cursor.as_deref().map(decode_cursor).transpose()?;
+        if after.as_ref().is_some_and(|place| place.len() != PLACE) {
+            return Err(HubError::invalid("/cursor", "this is a cursor of another list; leave it out to begin again"));
+        }
         // The part of a key behind the profile's id is the same for all members: time and interaction, newest first.
         let mut places: Vec<(Vec<u8>, throughline_schemas::InteractionId)> = Vec::new();
         for member in std::iter::once(id).chain(profile.members) {
@@ -141,9 +152,7 @@ impl Hub {
     /// Everything an agent needs on one screen.
     pub fn context(&self, id: ProfileId) -> Result<ContextView> {
         let profile = self.profile(id)?.value;
-        let filter = EnquiryFilter { profile: Some(id), status: None };
-        let enquiries = self.enquiries(filter, Paging { cursor: None, limit: RECENT })?.items;
-        let enquiries = enquiries.into_iter().map(|stored| stored.value).filter(|enquiry| enquiry.status.is_live()).collect();
+        let enquiries = self.live_enquiries(&profile, RECENT)?;
         let recent = self.timeline(id, Paging { cursor: None, limit: RECENT })?.items;
         Ok(ContextView { profile, enquiries, recent })
     }
@@ -226,12 +235,12 @@ impl Hub {
     pub async fn link_identity(&self, id: ProfileId, kind: IdentityType, value: &str, by: &str) -> Result<Stored<Profile>> {
         self.profile(id)?;
         let normalised = by_hand(kind, value)?;
-        let others: Vec<ProfileId> = self.roots_of(&normalised)?.into_iter().filter(|root| *root != id).collect();
-        if let Some(other) = others.first() {
-            return Err(HubError::conflict(format!("{} belongs to {other}; unlink it there or merge the two profiles", normalised.key)));
-        }
         self.transact(|tx| {
             let mut people = self.people(tx);
+            if let Some(other) = people.roots_holding(&normalised.key)?.into_iter().find(|root| *root != id) {
+                let detail = format!("{} belongs to {other}; unlink it there or merge the two profiles", normalised.key);
+                return Err(HubError::conflict(detail));
+            }
             let decision = DecisionId::from_bytes(fresh());
             people.link(id, &normalised, Assurance::Confirmed, LinkMethod::Manual, decision)?;
             let evidence = vec![Evidence { rule: "by hand".to_owned(), detail: by.to_owned() }];

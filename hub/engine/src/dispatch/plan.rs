@@ -1,11 +1,13 @@
 //! Which of our records a change makes a silo's copy differ from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+use throughline_domain::sync::Delta;
 use throughline_schemas::manifest::{Canonical, Entity};
-use throughline_schemas::sync::Link;
-use throughline_schemas::{Change, EnquiryId, ProfileId};
-use throughline_store::tables::{Enquiries, Leaves, Links, LinksByCanonical, Tx};
+use throughline_schemas::sync::{FieldPolicy, Link};
+use throughline_schemas::{Change, EnquiryId, Profile, ProfileId};
+use throughline_store::tables::{Enquiries, Leaves, Links, LinksByCanonical, OpenConflicts, Tx};
 
 use super::Dispatcher;
 use crate::error::Result;
@@ -27,6 +29,9 @@ impl Dispatcher {
         for change in changes {
             profiles.extend(change.profile_id);
             enquiries.extend(change.enquiry_id);
+            // Both halves of a profile that was taken apart may differ from their silo's records now.
+            let separated = change.data.get("separated").and_then(serde_json::Value::as_str);
+            profiles.extend(separated.and_then(|id| id.parse::<ProfileId>().ok()));
         }
         // Only read: what is planned on may change at once, and is computed again when it is sent.
         let mut tx = Tx::new(&self.task.hub.inner.store);
@@ -88,7 +93,37 @@ fn enquiry_target(
 fn differs(people: &mut People<'_>, context: &ConnectionContext, entity: &Entity, canonical_id: &str) -> Result<bool> {
     let Some(subject) = subject(people, context, entity, canonical_id)? else { return Ok(false) };
     let want = projection(people, context, entity, &subject.canon, subject.link.is_none())?;
-    Ok(!left_to_write(entity, &want, subject.link.as_ref()).is_empty())
+    Ok(!left_of(people, context, entity, &want, subject.link.as_ref())?.is_empty())
+}
+
+/// What is left to write of a record now; a field about which a person must decide waits for that.
+pub(super) fn left_of(
+    people: &mut People<'_>,
+    context: &ConnectionContext,
+    entity: &Entity,
+    want: &BTreeMap<String, Value>,
+    link: Option<&Link>,
+) -> Result<Delta> {
+    let mut left = left_to_write(entity, want, link);
+    let (Some(link), Some(sync)) = (link, context.sync.get(&entity.name)) else { return Ok(left) };
+    for (field, _) in sync.fields.iter().filter(|(_, policy)| **policy == FieldPolicy::Manual) {
+        let key = (context.id, entity.name.clone(), link.key.clone(), field.clone());
+        if people.tx.get::<OpenConflicts>(&key)?.is_some() {
+            left.set.remove(field);
+            left.clear.retain(|cleared| cleared != field);
+        }
+    }
+    Ok(left)
+}
+
+/// Whether the silo has a record of this person, of whichever of the profiles that were merged.
+pub(super) fn is_linked(people: &mut People<'_>, context: &ConnectionContext, entity: &Entity, profile: &Profile) -> Result<bool> {
+    for member in std::iter::once(&profile.id).chain(&profile.members) {
+        if people.tx.get::<LinksByCanonical>(&(*member.as_bytes(), context.id, entity.name.clone()))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Reads one of our records and the silo's copy of it; none if ours is gone or the silo deleted its copy.

@@ -3,93 +3,115 @@
 use throughline_domain::sync::retry::{Verdict, verdict};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, OutboundMessage, Written};
 use throughline_schemas::interaction::DeliveryState;
+use throughline_schemas::manifest::Canonical;
 use throughline_schemas::{Change, ChangeKind, InteractionId};
-use throughline_store::tables::{Deliveries, Delivery, DeliveryKey, DeliveryWork, Interactions, Tx};
+use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, Inbox, InboxEntry, Interactions, Tx};
 
-use super::Dispatcher;
+use super::{Dispatcher, Waiting};
 use crate::error::Result;
+use crate::ingest::ConnectionContext;
 use crate::metrics::Counter;
 
 impl Dispatcher {
-    pub(super) async fn send(&mut self, key: DeliveryKey, delivery: Delivery) -> Result<()> {
-        let DeliveryWork::Send { interaction, message } = &delivery.work else { return Ok(()) };
-        let (interaction, message) = (*interaction, message.clone());
-        if delivery.in_doubt {
-            let error = ConnectorError::new(ErrorClass::Ambiguous, "the hub stopped while this was being sent: it may have gone out");
-            return self.give_up_sending(key, delivery, interaction, error).await;
+    pub(super) async fn send(&mut self, mut waiting: Waiting) -> Result<()> {
+        let DeliveryWork::Send { interaction, message } = &waiting.delivery.work else { return Ok(()) };
+        let (interaction, mut message) = (*interaction, message.clone());
+        if waiting.delivery.in_doubt {
+            return self.give_up(&waiting, Self::broken_off()).await;
         }
+        message.to_name = self.task.hub.name_of_recipient(interaction, &message)?;
+        let under_way = Delivery { in_doubt: true, ..waiting.delivery.clone() };
         let mut tx = Tx::new(&self.task.hub.inner.store);
-        tx.put::<Deliveries>(&key, &Delivery { in_doubt: true, ..delivery.clone() })?;
-        tx.commit().await?;
+        tx.put::<Deliveries>(&waiting.key, &under_way)?;
+        waiting.version = tx.commit().await?.sequence;
         match self.task.connector.send(&message, &interaction.to_string()).await {
-            Ok(called) => self.sent(key, interaction, &message, called.value).await,
-            Err(error) => self.not_sent(key, delivery, interaction, error).await,
+            Ok(called) => self.sent(&waiting, interaction, &message, called.value, called.state).await,
+            Err(error) => self.not_sent(waiting, error).await,
         }
     }
 
-    async fn sent(&self, key: DeliveryKey, interaction: InteractionId, message: &OutboundMessage, written: Written) -> Result<()> {
-        let mut tx = Tx::new(&self.task.hub.inner.store);
-        tx.delete::<Deliveries>(&key);
-        if let Some(mut row) = tx.get::<Interactions>(&interaction)? {
-            row.value.delivery = Some(DeliveryState::Sent);
-            row.value.external_id = if written.key.is_empty() { message.message_id.clone().unwrap_or_default() } else { written.key };
-            row.value.version = written.version;
-            tx.put::<Interactions>(&interaction, &row.value)?;
-            let change = Change {
-                caused_by: Some(self.task.id),
-                profile_id: row.value.profile_id,
-                enquiry_id: row.value.enquiry_id,
-                conversation_id: Some(row.value.conversation_id),
-                interaction_id: Some(interaction),
-                data: serde_json::json!({ "delivery": "sent" }),
-                ..Change::new(ChangeKind::InteractionUpdated, self.task.hub.now())
-            };
-            tx.log(&change)?;
-        }
-        tx.commit().await?;
+    async fn sent(
+        &mut self,
+        waiting: &Waiting,
+        interaction: InteractionId,
+        message: &OutboundMessage,
+        written: Written,
+        state: Vec<(String, Option<serde_json::Value>)>,
+    ) -> Result<()> {
+        let context = self.task.hub.connection_context(self.task.id)?;
+        self.insist(|tx| {
+            tx.delete::<Deliveries>(&waiting.key);
+            crate::ingest::write_state(tx, self.task.id, &state)?;
+            self.note_sent(tx, &context, interaction, message, &written)
+        })
+        .await?;
         self.task.hub.inner.counters.add(Counter::Sent, self.task.id, 1);
-        self.task.health.worked(self.task.hub.now());
+        self.note_success();
         Ok(())
     }
 
-    async fn not_sent(&mut self, key: DeliveryKey, delivery: Delivery, interaction: InteractionId, error: ConnectorError) -> Result<()> {
+    fn note_sent(
+        &self,
+        tx: &mut Tx,
+        context: &ConnectionContext,
+        interaction: InteractionId,
+        message: &OutboundMessage,
+        written: &Written,
+    ) -> Result<()> {
+        let Some(mut row) = tx.get::<Interactions>(&interaction)? else { return Ok(()) };
+        row.value.delivery = Some(DeliveryState::Sent);
+        row.value.external_id = if written.key.is_empty() { message.message_id.clone().unwrap_or_default() } else { written.key.clone() };
+        row.value.version.clone_from(&written.version);
+        tx.put::<Interactions>(&interaction, &row.value)?;
+        // The silo will tell of it as well: by the key it gave, it is this one.
+        let mut of_things = context.entities.values().filter(|entity| entity.canonical == Canonical::Interaction);
+        if let (Some(entity), None, false) = (of_things.next(), of_things.next(), written.key.is_empty()) {
+            let key = (context.id, entity.name.clone(), written.key.clone());
+            if tx.get::<Inbox>(&key)?.is_none() {
+                tx.put::<Inbox>(&key, &InboxEntry { interaction, version: written.version.clone() })?;
+            }
+        }
+        let change = Change {
+            caused_by: Some(self.task.id),
+            profile_id: row.value.profile_id,
+            enquiry_id: row.value.enquiry_id,
+            conversation_id: Some(row.value.conversation_id),
+            interaction_id: Some(interaction),
+            data: serde_json::json!({ "delivery": "sent" }),
+            ..Change::new(ChangeKind::InteractionUpdated, self.task.hub.now())
+        };
+        Ok(tx.log(&change)?)
+    }
+
+    async fn not_sent(&mut self, waiting: Waiting, error: ConnectorError) -> Result<()> {
         self.note_failure(&error);
-        let attempt = delivery.attempts + 1;
-        let age = u64::try_from(self.task.hub.now().since(delivery.since)).unwrap_or(0);
+        let attempt = waiting.delivery.attempts + 1;
+        let age = u64::try_from(self.task.hub.now().since(waiting.delivery.since)).unwrap_or(0);
+        // A plugin that broke or was ended in the middle does not know whether it went out.
+        if matches!(error.class, ErrorClass::Bug | ErrorClass::Cancelled | ErrorClass::Ambiguous) {
+            return self.give_up(&waiting, error).await;
+        }
         match verdict(&error, attempt, age, self.jitter(), &self.task.hub.inner.options.retry) {
-            Verdict::RetryAt { delay_ms } => self.not_yet(key, delivery, attempt, delay_ms, error).await,
+            Verdict::RetryAt { delay_ms } => self.retry(&waiting, attempt, delay_ms, false, Some(error)).await,
             Verdict::PauseBudget { delay_ms } => {
-                self.budget_paused_until = self.task.hub.now().plus_millis(i64::try_from(delay_ms).unwrap_or(i64::MAX));
-                let attempts = delivery.attempts;
-                self.not_yet(key, delivery, attempts, delay_ms, error).await
+                self.pause(delay_ms);
+                self.retry(&waiting, waiting.delivery.attempts, delay_ms, false, Some(error)).await
             }
             Verdict::PauseConnection { reason } => {
-                self.not_yet(key, delivery, attempt, 60_000, error).await?;
-                self.task.hub.pause_because(self.task.id, reason);
+                self.retry(&waiting, attempt, 0, false, Some(error)).await?;
+                self.pause_connection(reason);
                 Ok(())
             }
             Verdict::ReadBack | Verdict::Reread | Verdict::DeadLetter | Verdict::Drop | Verdict::QuarantineField { .. } => {
-                self.give_up_sending(key, delivery, interaction, error).await
+                self.give_up(&waiting, error).await
             }
         }
     }
 
-    /// It surely did not go out, so it may be sent again.
-    async fn not_yet(&self, key: DeliveryKey, delivery: Delivery, attempts: u32, delay_ms: u64, error: ConnectorError) -> Result<()> {
-        let not_before = self.task.hub.now().plus_millis(i64::try_from(delay_ms).unwrap_or(i64::MAX));
-        let mut tx = Tx::new(&self.task.hub.inner.store);
-        tx.put::<Deliveries>(&key, &Delivery { attempts, not_before, in_doubt: false, last_error: Some(error), ..delivery })?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    async fn give_up_sending(&self, key: DeliveryKey, delivery: Delivery, interaction: InteractionId, error: ConnectorError) -> Result<()> {
-        let mut tx = Tx::new(&self.task.hub.inner.store);
-        if let Some(mut row) = tx.get::<Interactions>(&interaction)? {
-            row.value.delivery = Some(DeliveryState::Failed);
-            tx.put::<Interactions>(&interaction, &row.value)?;
-            tx.commit().await?;
-        }
-        self.give_up(key, delivery, error).await
+    /// Stops the connection until a person has looked at it; what waits is sent when it is resumed.
+    pub(super) fn pause_connection(&mut self, reason: String) {
+        // The stop comes from elsewhere and takes a moment.
+        self.pause(60_000);
+        self.task.hub.pause_because(self.task.id, reason);
     }
 }

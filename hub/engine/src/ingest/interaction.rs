@@ -21,6 +21,8 @@ use crate::hub::Hub;
 
 /// How many ids of a message are indexed for later ones to find it by.
 const INDEXED_REFERENCES: usize = 20;
+/// How many agents one entry of the log names.
+const RINGING_AT_ONCE: usize = 50;
 
 impl Hub {
     pub(super) fn decide_interaction(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item) -> Result<ItemOutcome> {
@@ -32,6 +34,13 @@ impl Hub {
             return Ok(ItemOutcome::Duplicate);
         }
         let fact = parse(item)?;
+        if known.is_none()
+            && let Some(sent) = self.sent_by_us(tx, context, &fact)?
+        {
+            // The silo shows what we sent through it.
+            tx.put::<Inbox>(&key, &InboxEntry { interaction: sent, version: item.version.clone() })?;
+            return Ok(ItemOutcome::Duplicate);
+        }
         let id = known.map_or_else(|| InteractionId::from_bytes(fresh()), |known| known.value.interaction);
         let entry = InboxEntry { interaction: id, version: item.version.clone() };
         let before = tx.get::<Interactions>(&id)?.map(|row| row.value);
@@ -45,6 +54,17 @@ impl Hub {
         Ok(ItemOutcome::Accepted)
     }
 
+    /// The message of ours that this is, by the id we gave it: it holds our own id of the interaction.
+    fn sent_by_us(&self, tx: &mut Tx, context: &ConnectionContext, fact: &InteractionFact) -> Result<Option<InteractionId>> {
+        if fact.direction != Direction::Outbound {
+            return Ok(None);
+        }
+        let own = fact.thread.message_id.as_deref().and_then(|id| id.split_once('@')).and_then(|(local, _)| local.parse().ok());
+        let Some(id) = own else { return Ok(None) };
+        let row = tx.get::<Interactions>(&id)?;
+        Ok(row.filter(|row| row.value.connection_id == context.id && row.value.fact.direction == Direction::Outbound).map(|_| id))
+    }
+
     fn accept_new(
         &self,
         people: &mut People<'_>,
@@ -54,7 +74,7 @@ impl Hub {
         fact: InteractionFact,
     ) -> Result<()> {
         let (person, keys) = self.customer(people, context, &fact, id)?;
-        let arrival = Arrival { id, fact: &fact, person: &person, keys, assurance: assurance_of(&fact) };
+        let arrival = Arrival { id, fact: &fact, person: &person, keys, assurance: assurance_of(&fact), conversation: None };
         let placed = self.place(people, context, &arrival)?;
         self.index(people, &fact, placed.conversation)?;
         let interaction = Interaction {
@@ -90,14 +110,16 @@ impl Hub {
         if let Some(leaf) = before.profile_id {
             person.root = people.root_of(leaf)?.map(|(root, _)| root);
         }
-        if before.profile_id.is_none() && interaction.fact.customer().is_some_and(|customer| customer.address.is_some()) {
+        let late = if before.profile_id.is_none() { self.customer_known_late(people, context, &before, &interaction)? } else { None };
+        if let Some((found, keys)) = late {
             // Who it was became known only later.
-            let (found, keys) = self.customer(people, context, &interaction.fact, interaction.id)?;
-            let arrival =
-                Arrival { id: interaction.id, fact: &interaction.fact, person: &found, keys, assurance: assurance_of(&interaction.fact) };
+            let fact = &interaction.fact;
+            let conversation = Some(interaction.conversation_id);
+            let arrival = Arrival { id: interaction.id, fact, person: &found, keys, assurance: assurance_of(fact), conversation };
             let placed = self.place(people, context, &arrival)?;
             interaction.profile_id = found.leaf;
-            interaction.enquiry_id = placed.enquiry;
+            // What a person put somewhere meanwhile stays there.
+            interaction.enquiry_id = before.enquiry_id.or(placed.enquiry);
             person = found;
         } else if interaction.fact.variables != before.fact.variables
             && let Some(enquiry) = interaction.enquiry_id
@@ -107,6 +129,22 @@ impl Hub {
         self.write_interaction(people, &interaction)?;
         self.log_interaction(people, ChangeKind::InteractionUpdated, &interaction, &person, None)?;
         log_ringing(people, Some(&before), &interaction, &person)
+    }
+
+    /// Finds the customer of an interaction that had none so far, if this version shows another than the last did.
+    fn customer_known_late(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        before: &Interaction,
+        interaction: &Interaction,
+    ) -> Result<Option<(Found, Vec<throughline_domain::identity::IdentityKey>)>> {
+        let address = |fact: &InteractionFact| fact.customer().and_then(|customer| customer.address.clone());
+        if address(&interaction.fact).is_none() || address(&interaction.fact) == address(&before.fact) {
+            return Ok(None);
+        }
+        let (found, keys) = self.customer(people, context, &interaction.fact, interaction.id)?;
+        Ok(found.leaf.is_some().then_some((found, keys)))
     }
 
     fn add_variables_later(
@@ -119,8 +157,9 @@ impl Hub {
     ) -> Result<()> {
         let Some(mut row) = people.tx.get::<Enquiries>(&id)? else { return Ok(()) };
         let before = row.value.variables.clone();
-        let arrival =
-            Arrival { id: interaction.id, fact: &interaction.fact, person, keys: Vec::new(), assurance: assurance_of(&interaction.fact) };
+        let fact = &interaction.fact;
+        let conversation = Some(interaction.conversation_id);
+        let arrival = Arrival { id: interaction.id, fact, person, keys: Vec::new(), assurance: assurance_of(fact), conversation };
         super::place::add_variables(&mut row.value, context, &arrival, people.now);
         if row.value.variables == before {
             return Ok(());
@@ -154,7 +193,7 @@ impl Hub {
         if fact.direction == Direction::Internal {
             return Ok((Found::nobody(), keys));
         }
-        let found = people.resolve(&identities, false, None, Some(id))?;
+        let found = people.resolve_known(&identities, false, None, Some(id), fact.automated.is_none())?;
         if found.created
             && let (Some(leaf), Some(name)) = (found.leaf, fact.customer().and_then(|customer| customer.name.as_deref()))
         {
@@ -169,7 +208,7 @@ impl Hub {
         if let Some(id) = &fact.thread.message_id {
             // An id that is known already is not taken over by a stranger's message that claims it.
             let known = people.tx.get::<MessageIds>(id)?;
-            if known.is_none_or(|known| !known.value.seen && known.value.conversation == conversation) {
+            if known.is_none_or(|known| !known.value.seen) {
                 people.tx.put::<MessageIds>(id, &MessageIdRow { conversation, ours, seen: true })?;
             }
         }
@@ -228,15 +267,19 @@ fn log_ringing(people: &mut People<'_>, before: Option<&Interaction>, interactio
     if new.is_empty() || call.phase >= CallPhase::Ended {
         return Ok(());
     }
-    let change = Change {
-        profile_id: person.root,
-        enquiry_id: interaction.enquiry_id,
-        conversation_id: Some(interaction.conversation_id),
-        interaction_id: Some(interaction.id),
-        data: serde_json::json!({ "agents": new }),
-        ..people.change(ChangeKind::CallRinging)
-    };
-    Ok(people.tx.log(&change)?)
+    // A queue that rings everybody at once: an entry of the log has to be short, and every agent is told.
+    for agents in new.chunks(RINGING_AT_ONCE) {
+        let change = Change {
+            profile_id: person.root,
+            enquiry_id: interaction.enquiry_id,
+            conversation_id: Some(interaction.conversation_id),
+            interaction_id: Some(interaction.id),
+            data: serde_json::json!({ "agents": agents }),
+            ..people.change(ChangeKind::CallRinging)
+        };
+        people.tx.log(&change)?;
+    }
+    Ok(())
 }
 
 /// A channel asserts who is speaking; what a machine sends only claims it.

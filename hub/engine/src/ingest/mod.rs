@@ -5,25 +5,33 @@
 //! the silo repeat what the inbox already knows.
 
 mod context;
+mod enquiry_record;
+mod facts;
 mod interaction;
+mod links;
+mod merges;
 mod people;
 mod place;
+mod projection;
 mod record;
+mod refuse;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::Value;
 use throughline_domain::connector::StateChanges;
+use throughline_schemas::ConnectionId;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind};
-use throughline_schemas::{ConnectionId, DeadLetterId};
-use throughline_store::tables::{Cursors, DeadLetter, DeadLetters, PluginState, StoredCursor, TableError, Tx};
+use throughline_store::tables::{Cursors, PluginState, StoredCursor, TableError, Tx};
 
 pub(crate) use context::ConnectionContext;
+pub(crate) use enquiry_record::set_enquiry_field;
+pub(crate) use links::{canonical_bytes, mark_dirty, mark_enquiries, write_link};
 pub(crate) use people::{People, links_of_leaf};
-pub(crate) use record::{Canon, canonical_bytes, left_to_write, mark_dirty, projection, set_enquiry_field, sync_targets, write_link};
+pub(crate) use projection::{Canon, left_to_write, projection, sync_targets};
+pub(crate) use refuse::bounded;
 
-use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::metrics::Counter;
@@ -32,7 +40,9 @@ use crate::{HubError, lanes::LaneGuard};
 /// Items decided in one commit: bounds how long lanes are held and how large a commit grows.
 const CHUNK: usize = 64;
 /// How often a commit is decided anew because somebody else changed what it rests on.
-const RETRIES: usize = 16;
+const RETRIES: usize = 64;
+/// After so many, those who still collide go one after the other.
+const PATIENCE: usize = 4;
 
 /// What a connector reports at once.
 #[derive(Debug, Clone, Default)]
@@ -80,8 +90,19 @@ impl Hub {
                     chunks.push_front(second);
                     chunks.push_front(first);
                 }
+                // One alone is too large to ever be taken in, which must not hold up what comes behind it.
+                Err(HubError::TooLarge { detail }) if !chunk.is_empty() => {
+                    self.refuse_alone(context.id, &chunk[0], detail).await?;
+                    total.rejected += 1;
+                    if chunks.is_empty() {
+                        chunks.push_back(&[]);
+                    }
+                }
                 done => done?,
             }
+        }
+        if total.accepted > 0 && batch.items.iter().any(|item| item.kind != ItemKind::Interaction) {
+            self.wake_dispatcher(connection);
         }
         let counters = &self.inner.counters;
         counters.add(Counter::Accepted, connection, total.accepted);
@@ -102,7 +123,12 @@ impl Hub {
         // Items found undecidable are set aside one by one; the rest of the chunk is decided as if they were not there.
         let mut refused: Vec<Option<ConnectorError>> = vec![None; items.len()];
         let mut conflicts = 0;
+        let mut _in_turn = None;
         while conflicts < RETRIES {
+            if conflicts == PATIENCE {
+                // Several identities of one person at once: whoever loses too often waits its turn, so that somebody always wins.
+                _in_turn = Some(self.inner.contended.lock().await);
+            }
             let mut tx = Tx::new(&self.inner.store);
             // None: one more item was refused, and the chunk is decided again without it.
             let Some(accepted) = self.decide_chunk(&mut tx, context, items, &mut refused)? else { continue };
@@ -153,33 +179,13 @@ impl Hub {
     }
 
     fn decide_item(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item) -> Result<ItemOutcome> {
-        if item.key.is_empty() || item.key.len() > context::MAX_KEY {
-            let detail = format!("an item's key must have 1 to {} bytes, this one has {}", context::MAX_KEY, item.key.len());
-            return Err(ConnectorError::new(ErrorClass::InvalidRecord, detail).with_field("/key").into());
-        }
+        refuse::check_names(item)?;
         match item.kind {
             ItemKind::Interaction => self.decide_interaction(tx, context, item),
             ItemKind::Record => self.decide_record(tx, context, item),
             ItemKind::Deleted => self.decide_deleted(tx, context, item),
             ItemKind::Merged => self.decide_merged(tx, context, item),
         }
-    }
-
-    /// Keeps what cannot be taken in, so that it is not lost and can be tried again.
-    fn refuse(&self, tx: &mut Tx, connection: ConnectionId, item: &Item, error: ConnectorError) -> Result<()> {
-        tracing::warn!(%connection, entity = %item.entity, key = %item.key, %error, "item refused");
-        let id = DeadLetterId::from_bytes(fresh());
-        let mut kept = item.clone();
-        let data = serde_json::to_vec(&item.data).unwrap_or_default();
-        if data.len() > context::MAX_DEAD_LETTER_DATA {
-            let mut writer = self.inner.blobs.writer(data.len() as u64).map_err(|error| HubError::Internal(error.to_string()))?;
-            writer.write(&data).map_err(|error| HubError::Internal(error.to_string()))?;
-            let reference = writer.finish().map_err(|error| HubError::Internal(error.to_string()))?;
-            kept.data = serde_json::json!({ "blob": reference });
-        }
-        kept.key.truncate(floor_boundary(&kept.key, context::MAX_KEY));
-        let letter = DeadLetter { id, connection_id: connection, delivery: None, item: Some(kept), error, at: self.now() };
-        Ok(tx.put::<DeadLetters>(&id, &letter)?)
     }
 
     fn write_progress(
@@ -192,15 +198,27 @@ impl Hub {
         if let Some((name, cursor)) = cursor {
             tx.put::<Cursors>(&(connection, name.clone()), &StoredCursor { cursor: cursor.clone(), at: self.now() })?;
         }
-        for (key, value) in state {
-            let row = (connection, key.clone());
-            match value {
-                Some(value) => tx.put::<PluginState>(&row, value)?,
-                None => tx.delete::<PluginState>(&row),
-            }
-        }
-        Ok(())
+        write_state(tx, connection, state)
     }
+}
+
+/// Sets and removes keys of a plugin's own state.
+pub(crate) fn write_state(tx: &mut Tx, connection: ConnectionId, state: &[(String, Option<Value>)]) -> Result<()> {
+    for (key, value) in state {
+        let row = (connection, key.clone());
+        match value {
+            Some(value) => tx.put::<PluginState>(&row, value)?,
+            None => tx.delete::<PluginState>(&row),
+        }
+    }
+    Ok(())
+}
+
+/// Names for a log entry, which has to be short: enough of them to see what changed.
+pub(crate) fn some_names<'n>(names: impl Iterator<Item = &'n String>) -> Vec<String> {
+    const MOST: usize = 30;
+    const LONGEST: usize = 60;
+    names.take(MOST).map(|name| name.chars().take(LONGEST).collect()).collect()
 }
 
 impl Accepted {
@@ -209,12 +227,4 @@ impl Accepted {
         self.duplicates += other.duplicates;
         self.rejected += other.rejected;
     }
-}
-
-fn floor_boundary(text: &str, limit: usize) -> usize {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    end
 }

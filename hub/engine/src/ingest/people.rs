@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use throughline_domain::identity::{Candidate, IdentityDecision, IdentityFacts, IdentityKey, LinkedTo, Merge, Normalised, Owner, decide};
+use throughline_domain::identity::{Candidate, IdentityDecision, IdentityFacts, IdentityKey, LinkedTo, Normalised, Owner, decide};
 use throughline_domain::profile::{LeafFacts, view};
 use throughline_schemas::{
-    Assurance, Change, ChangeKind, ConnectionId, Decision, DecisionId, Identity, IdentityLink, InteractionId, LinkMethod, MergeId, Profile,
+    Assurance, Change, ChangeKind, ConnectionId, Decision, DecisionId, Enquiry, Identity, IdentityLink, InteractionId, LinkMethod, Profile,
     ProfileId, ProfileState, Timestamp,
 };
 use throughline_store::Store;
 use throughline_store::tables::{
-    DecisionIndex, Decisions, Identities, IdentityRow, Leaf, Leaves, MergeRecord, Merges, Present, Row, Tx, read,
+    DecisionIndex, Decisions, Enquiries, EnquiriesByProfile, Identities, IdentityRow, LatestEnquiries, Leaf, Leaves, Present, Row, Tx, read,
 };
 
 use crate::clock::fresh;
@@ -22,6 +22,9 @@ pub(crate) const RULES: &str = "deterministic-1";
 const MAX_DEPTH: usize = 8;
 /// Identities kept with one profile; more than that is no person.
 const MAX_IDENTITIES: usize = 200;
+/// Profiles that one identity is linked to, or was; more than that (a switchboard, a role mailbox) tell nothing, and each one more
+/// would be read by whoever comes with it.
+const MAX_LINKS: usize = 32;
 
 /// Reading and writing of people within one unit of work.
 pub(crate) struct People<'t> {
@@ -82,6 +85,18 @@ impl People<'_> {
         linked_record: Option<ProfileId>,
         interaction: Option<InteractionId>,
     ) -> Result<Found> {
+        self.resolve_known(identities, trusted_record, linked_record, interaction, true)
+    }
+
+    /// As `resolve`, but makes nobody unless `may_create`.
+    pub(crate) fn resolve_known(
+        &mut self,
+        identities: &[(Normalised, Assurance)],
+        trusted_record: bool,
+        linked_record: Option<ProfileId>,
+        interaction: Option<InteractionId>,
+        may_create: bool,
+    ) -> Result<Found> {
         let mut candidates = Vec::with_capacity(identities.len());
         let mut cannot_link = Vec::new();
         for (identity, assurance) in identities {
@@ -105,6 +120,9 @@ impl People<'_> {
         }
         let facts = IdentityFacts { candidates, trusted_record, linked_record, fresh: ProfileId::from_bytes(fresh()), cannot_link };
         let decision = decide(&facts);
+        if !may_create && matches!(decision.owner, Owner::New(_)) {
+            return Ok(Found::nobody());
+        }
         self.apply(identities, decision, interaction)
     }
 
@@ -197,8 +215,18 @@ impl People<'_> {
         };
         let row_key = (key.kind, key.namespace.clone(), key.value.clone());
         let mut row = self.tx.get::<Identities>(&row_key)?.map_or_else(IdentityRow::default, |row| row.value);
-        if row.holding().any(|link| link.profile_id == leaf) {
+        let Some(mut owner) = self.tx.get::<Leaves>(&leaf)? else { return Ok(()) };
+        // Index and leaf say the same, or neither says it.
+        if row.holding().any(|link| link.profile_id == leaf)
+            || row.holding().count() >= MAX_LINKS
+            || owner.value.identities.len() >= MAX_IDENTITIES
+        {
             return Ok(());
+        }
+        while row.links.len() >= 2 * MAX_LINKS
+            && let Some(oldest) = row.links.iter().position(|link| link.retracted_at.is_some())
+        {
+            row.links.remove(oldest);
         }
         row.links.push(IdentityLink {
             identity: identity.clone(),
@@ -209,14 +237,19 @@ impl People<'_> {
             retracted_at: None,
         });
         self.tx.put::<Identities>(&row_key, &row)?;
-        if let Some(mut owner) = self.tx.get::<Leaves>(&leaf)? {
-            if owner.value.identities.len() < MAX_IDENTITIES {
-                owner.value.identities.push(identity);
-            }
-            owner.value.updated_at = self.now;
-            self.tx.put::<Leaves>(&leaf, &owner.value)?;
+        owner.value.identities.push(identity);
+        owner.value.updated_at = self.now;
+        Ok(self.tx.put::<Leaves>(&leaf, &owner.value)?)
+    }
+
+    /// The profiles that hold an identity now, after merges.
+    pub(crate) fn roots_holding(&mut self, key: &IdentityKey) -> Result<Vec<ProfileId>> {
+        let row = self.tx.get::<Identities>(&(key.kind, key.namespace.clone(), key.value.clone()))?;
+        let mut roots = Vec::new();
+        for link in row.iter().flat_map(|row| row.value.holding()) {
+            roots.extend(self.root_of(link.profile_id)?.map(|(root, _)| root));
         }
-        Ok(())
+        Ok(roots)
     }
 
     /// Takes an identity's link to a leaf back.
@@ -239,70 +272,6 @@ impl People<'_> {
         Ok(true)
     }
 
-    /// Puts one root under another. Facts stay where they are, so that it can be undone.
-    pub(crate) fn merge(&mut self, merge: &Merge, decision_id: DecisionId) -> Result<()> {
-        // Two merges of one decision may name the same roots: look where they stand now.
-        let Some((loser, mut loser_row)) = self.root_of(merge.loser_root)? else { return Ok(()) };
-        let Some((survivor, mut survivor_row)) = self.root_of(merge.survivor_root)? else { return Ok(()) };
-        if loser == survivor {
-            return Ok(());
-        }
-        let members = std::mem::take(&mut loser_row.value.members);
-        for member in &members {
-            if let Some(mut row) = self.tx.get::<Leaves>(member)? {
-                row.value.merged_into = Some(survivor);
-                self.tx.put::<Leaves>(member, &row.value)?;
-            }
-        }
-        loser_row.value.merged_into = Some(survivor);
-        self.tx.put::<Leaves>(&loser, &loser_row.value)?;
-        survivor_row.value.members.push(loser);
-        survivor_row.value.members.extend(&members);
-        self.tx.put::<Leaves>(&survivor, &survivor_row.value)?;
-        let id = MergeId::from_bytes(fresh());
-        let record = MergeRecord { id, survivor, loser, members, decision_id, at: self.now, undone_at: None };
-        self.tx.put::<Merges>(&loser, &record)?;
-        let change = Change {
-            profile_id: Some(survivor),
-            decision_id: Some(decision_id),
-            data: serde_json::json!({ "merged": loser }),
-            ..self.change(ChangeKind::ProfileMerged)
-        };
-        Ok(self.tx.log(&change)?)
-    }
-
-    /// Undoes the latest merge of a profile; false if it is not merged. A person said so, so they are never merged again by rule.
-    pub(crate) fn unmerge(&mut self, loser: ProfileId, decision_id: DecisionId) -> Result<bool> {
-        let Some(mut merge) = self.tx.get::<Merges>(&loser)?.filter(|row| row.value.undone_at.is_none()) else { return Ok(false) };
-        let Some((survivor, mut survivor_row)) = self.root_of(loser)? else { return Ok(false) };
-        let back: Vec<ProfileId> = merge.value.members.clone();
-        survivor_row.value.members.retain(|member| *member != loser && !back.contains(member));
-        survivor_row.value.cannot_link.push(loser);
-        self.tx.put::<Leaves>(&survivor, &survivor_row.value)?;
-        for member in &back {
-            if let Some(mut row) = self.tx.get::<Leaves>(member)? {
-                row.value.merged_into = Some(loser);
-                self.tx.put::<Leaves>(member, &row.value)?;
-            }
-        }
-        if let Some(mut row) = self.tx.get::<Leaves>(&loser)? {
-            row.value.merged_into = None;
-            row.value.members = back;
-            row.value.cannot_link.push(survivor);
-            self.tx.put::<Leaves>(&loser, &row.value)?;
-        }
-        merge.value.undone_at = Some(self.now);
-        self.tx.put::<Merges>(&loser, &merge.value)?;
-        let change = Change {
-            profile_id: Some(survivor),
-            decision_id: Some(decision_id),
-            data: serde_json::json!({ "separated": loser }),
-            ..self.change(ChangeKind::ProfileUnmerged)
-        };
-        self.tx.log(&change)?;
-        Ok(true)
-    }
-
     /// The profile that a root shows, its members folded in.
     pub(crate) fn view(&mut self, id: ProfileId) -> Result<Option<Profile>> {
         let Some(row) = self.tx.get::<Leaves>(&id)? else { return Ok(None) };
@@ -313,6 +282,16 @@ impl People<'_> {
             }
         }
         Ok(Some(view(&leaf_facts(id, &row.value), &members, row.value.merged_into)))
+    }
+
+    /// Writes an enquiry that was just opened, and the guard against a second one; answers whose it is, after merges.
+    pub(crate) fn write_new_enquiry(&mut self, enquiry: &Enquiry) -> Result<Option<ProfileId>> {
+        let (id, leaf) = (enquiry.id, enquiry.profile_id);
+        self.tx.put::<Enquiries>(&id, enquiry)?;
+        self.tx.put::<EnquiriesByProfile>(&(leaf, id), &enquiry.status)?;
+        let root = self.root_of(leaf)?.map(|(root, _)| root);
+        self.tx.put::<LatestEnquiries>(&root.unwrap_or(leaf), &id)?;
+        Ok(root)
     }
 
     /// Keeps a decision and finds it again by everything it is about.

@@ -1,17 +1,12 @@
 //! Where an interaction goes: gathers threads, tokens and enquiries, asks the rule, writes conversation and enquiry.
 
-use std::collections::BTreeSet;
-
-use throughline_domain::continuity::token::{TokenError, parse_token};
-use throughline_domain::continuity::{
-    ContinuityDecision, ContinuityFacts, EnquiryFacts, Placement, ThreadMatch, ThreadRule, TokenMatch, decide,
-};
+use throughline_domain::continuity::{ContinuityDecision, Placement, decide};
 use throughline_domain::identity::IdentityKey;
 use throughline_schemas::{
     Assurance, Change, ChangeKind, Content, ContextVariable, Conversation, ConversationId, DecisionId, Direction, Enquiry, EnquiryId,
-    EnquiryStatus, InteractionFact, InteractionId, ProfileId, VariableScope,
+    EnquiryStatus, InteractionFact, InteractionId, VariableScope,
 };
-use throughline_store::tables::{ConversationKeys, Conversations, Enquiries, EnquiriesByProfile, MessageIds, scan_rows};
+use throughline_store::tables::{ConversationKeys, Conversations, Enquiries, EnquiriesByProfile};
 
 use super::context::thread_key;
 use super::people::Found;
@@ -19,11 +14,6 @@ use super::{ConnectionContext, People};
 use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::Hub;
-
-/// How many ids of a References header are looked up: the newest, and the one that began the thread.
-const REFERENCES: usize = 20;
-/// How many of a person's enquiries are considered.
-const ENQUIRIES: usize = 50;
 
 /// Where an interaction went.
 pub(super) struct Placed {
@@ -39,6 +29,8 @@ pub(super) struct Arrival<'a> {
     pub(super) person: &'a Found,
     pub(super) keys: Vec<IdentityKey>,
     pub(super) assurance: Assurance,
+    /// The conversation it stands in already, if it was accepted before.
+    pub(super) conversation: Option<ConversationId>,
 }
 
 impl Hub {
@@ -50,6 +42,11 @@ impl Hub {
         let enquiry = self.join_enquiry(people, context, arrival, &decision)?;
         self.note_conversation(people, arrival, conversation, enquiry, &decision)?;
         let decision_id = DecisionId::from_bytes(fresh());
+        // Agents find what was parked where it wanted to go.
+        let about = match decision.placement {
+            Placement::Park { enquiry } => Some(enquiry),
+            _ => enquiry,
+        };
         people.decide(
             decision_id,
             "continuity",
@@ -57,138 +54,10 @@ impl Hub {
             decision.evidence,
             decision.alternatives,
             arrival.person.root,
-            enquiry,
+            about,
             Some(arrival.id),
         )?;
         Ok(Placed { conversation, enquiry, decision: decision_id })
-    }
-
-    fn continuity_facts(&self, people: &mut People<'_>, context: &ConnectionContext, arrival: &Arrival<'_>) -> Result<ContinuityFacts> {
-        let fact = arrival.fact;
-        let threads = self.threads(people, context, fact)?;
-        let tokens = self.tokens(people, fact)?;
-        let mut named: BTreeSet<EnquiryId> = threads.iter().filter_map(|thread| thread.enquiry).collect();
-        named.extend(tokens.iter().map(|token| token.enquiry));
-        if let Some(root) = arrival.person.root
-            && !arrival.person.created
-        {
-            named.extend(self.enquiries_of(people, root)?);
-        }
-        for root in &arrival.person.possible {
-            named.extend(self.enquiries_of(people, *root)?);
-        }
-        let mut enquiries = Vec::with_capacity(named.len());
-        for id in named {
-            enquiries.extend(enquiry_facts(people, id)?);
-        }
-        Ok(ContinuityFacts {
-            sender: arrival.person.root,
-            sender_shared: arrival.person.shared,
-            assurance: arrival.assurance,
-            sender_keys: arrival.keys.clone(),
-            outbound: fact.direction != Direction::Inbound,
-            automated: fact.automated.clone(),
-            tokens,
-            threads,
-            enquiries,
-            brand: context.brand.clone(),
-            channel: fact.channel,
-            now: people.now,
-            policy: self.inner.options.continuity,
-            fresh: EnquiryId::from_bytes(fresh()),
-            starts_enquiry: fact.direction == Direction::Inbound && arrival.person.root.is_some() && fact.automated.is_none(),
-        })
-    }
-
-    fn threads(&self, people: &mut People<'_>, context: &ConnectionContext, fact: &InteractionFact) -> Result<Vec<ThreadMatch>> {
-        let mut found: Vec<(ThreadRule, ConversationId)> = Vec::new();
-        if let Some(key) = &fact.conversation_key
-            && let Some(row) = people.tx.get::<ConversationKeys>(&(context.id, thread_key(key)))?
-        {
-            found.push((ThreadRule::ThreadKey, row.value));
-        }
-        let references = &fact.thread.references;
-        let newest = references.iter().rev().take(REFERENCES);
-        for (position, id) in fact.thread.in_reply_to.iter().take(REFERENCES).chain(newest).chain(references.first()).enumerate() {
-            if let Some(row) = people.tx.get::<MessageIds>(id)? {
-                // Only In-Reply-To naming our own message is as good as a thread key; anything may stand in References.
-                let answers_ours = row.value.ours && position < fact.thread.in_reply_to.len().min(REFERENCES);
-                found.push((if answers_ours { ThreadRule::OurMessageId } else { ThreadRule::KnownReference }, row.value.conversation));
-            }
-        }
-        found.sort_by_key(|(rule, _)| *rule);
-        let mut threads = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (rule, id) in found {
-            if seen.insert(id)
-                && let Some(row) = people.tx.get::<Conversations>(&id)?
-            {
-                threads.push(self.thread_match(people, rule, &row.value)?);
-            }
-        }
-        Ok(threads)
-    }
-
-    fn thread_match(&self, people: &mut People<'_>, rule: ThreadRule, conversation: &Conversation) -> Result<ThreadMatch> {
-        let mut participants = Vec::new();
-        let mut addresses = Vec::new();
-        if let Some(profile) = conversation.profile_id
-            && let Some((root, row)) = people.root_of(profile)?
-        {
-            participants.push(root);
-            addresses.extend(row.value.identities.iter().map(|identity| IdentityKey {
-                kind: identity.kind,
-                namespace: identity.namespace.clone(),
-                value: identity.value.clone(),
-            }));
-        }
-        Ok(ThreadMatch {
-            rule,
-            conversation: conversation.id,
-            enquiry: conversation.enquiry_id,
-            participants,
-            participant_addresses: addresses,
-        })
-    }
-
-    fn tokens(&self, people: &mut People<'_>, fact: &InteractionFact) -> Result<Vec<TokenMatch>> {
-        let mut matches = Vec::new();
-        for presented in fact.thread.tokens.iter().take(REFERENCES) {
-            // What is no token of ours at all says nothing; what is one but has expired is said.
-            match parse_token(presented, people.now, &|data| self.inner.options.master_key.mac("continuity token", data)) {
-                Ok((enquiry, _)) => {
-                    let root = self.root_of_enquiry(people, enquiry)?;
-                    matches.push(TokenMatch { enquiry, root, valid: root.is_some(), why_not: None });
-                }
-                Err(error @ TokenError::Expired { enquiry, .. }) => {
-                    let root = self.root_of_enquiry(people, enquiry)?;
-                    matches.push(TokenMatch { enquiry, root, valid: false, why_not: Some(error.to_string()) });
-                }
-                Err(TokenError::Malformed | TokenError::Forged) => {}
-            }
-        }
-        Ok(matches)
-    }
-
-    fn root_of_enquiry(&self, people: &mut People<'_>, id: EnquiryId) -> Result<Option<ProfileId>> {
-        match people.tx.get::<Enquiries>(&id)? {
-            Some(row) => Ok(people.root_of(row.value.profile_id)?.map(|(root, _)| root)),
-            None => Ok(None),
-        }
-    }
-
-    /// The newest enquiries of a person, over all profiles merged into one.
-    fn enquiries_of(&self, people: &mut People<'_>, root: ProfileId) -> Result<Vec<EnquiryId>> {
-        let mut leaves = vec![root];
-        if let Some((_, row)) = people.root_of(root)? {
-            leaves.extend(row.value.members);
-        }
-        let mut ids = Vec::new();
-        for leaf in leaves {
-            let page = scan_rows::<EnquiriesByProfile>(people.tx.store(), leaf.as_bytes(), None, ENQUIRIES)?;
-            ids.extend(page.rows.iter().filter_map(|(key, _)| EnquiriesByProfile::enquiry(key)));
-        }
-        Ok(ids)
     }
 
     fn join_conversation(
@@ -198,7 +67,12 @@ impl Hub {
         arrival: &Arrival<'_>,
         decision: &ContinuityDecision,
     ) -> Result<ConversationId> {
-        if let Some(id) = decision.conversation {
+        if let Some(id) = arrival.conversation {
+            return Ok(id);
+        }
+        // What is parked stands apart: an answer in that conversation would go to whoever sent this.
+        let parked = matches!(decision.placement, Placement::Park { .. });
+        if let Some(id) = decision.conversation.filter(|_| !parked) {
             return Ok(id);
         }
         let fact = arrival.fact;
@@ -261,7 +135,8 @@ impl Hub {
             enquiry.status = status;
             enquiry.resolved_at = None;
         }
-        enquiry.updated_at = enquiry.updated_at.max(arrival.fact.occurred_at);
+        // A clock that is ahead must not make it look spoken of in the future.
+        enquiry.updated_at = enquiry.updated_at.max(arrival.fact.occurred_at.min(people.now));
         add_variables(enquiry, context, arrival, people.now);
         people.tx.put::<Enquiries>(&id, enquiry)?;
         if enquiry.status != before.status {
@@ -298,12 +173,11 @@ impl Hub {
             variables: std::collections::BTreeMap::new(),
             follows,
             opened_at: people.now,
-            updated_at: arrival.fact.occurred_at,
+            updated_at: arrival.fact.occurred_at.min(people.now),
             resolved_at: None,
         };
         add_variables(&mut enquiry, context, arrival, people.now);
-        people.tx.put::<Enquiries>(&id, &enquiry)?;
-        people.tx.put::<EnquiriesByProfile>(&(leaf, id), &enquiry.status)?;
+        people.write_new_enquiry(&enquiry)?;
         let change = Change {
             enquiry_id: Some(id),
             profile_id: arrival.person.root,
@@ -336,22 +210,6 @@ impl Hub {
         }
         Ok(people.tx.put::<Conversations>(&id, conversation)?)
     }
-}
-
-fn enquiry_facts(people: &mut People<'_>, id: EnquiryId) -> Result<Option<EnquiryFacts>> {
-    let Some(row) = people.tx.get::<Enquiries>(&id)? else { return Ok(None) };
-    let enquiry = row.value;
-    let Some((root, _)) = people.root_of(enquiry.profile_id)? else { return Ok(None) };
-    Ok(Some(EnquiryFacts {
-        id,
-        root,
-        status: enquiry.status,
-        brand: enquiry.brand,
-        opened_at: enquiry.opened_at,
-        updated_at: enquiry.updated_at,
-        resolved_at: enquiry.resolved_at,
-        reason: enquiry.reason,
-    }))
 }
 
 /// What the channel carried and what the patterns find in the text.

@@ -1,6 +1,7 @@
 //! How a connection is, kept in memory: it is measured anew after every start.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use throughline_domain::sync::breaker::{Breaker, BreakerState};
 use throughline_schemas::Timestamp;
@@ -23,6 +24,7 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     state: Mutex<State>,
+    dispatched: AtomicU64,
 }
 
 /// Health at a moment.
@@ -34,6 +36,16 @@ pub(crate) struct Snapshot {
 }
 
 impl Health {
+    /// How far the dispatcher has read the log.
+    pub(crate) fn dispatched(&self, sequence: u64) {
+        self.dispatched.store(sequence, Ordering::Relaxed);
+    }
+
+    /// As last said.
+    pub(crate) fn dispatched_to(&self) -> u64 {
+        self.dispatched.load(Ordering::Relaxed)
+    }
+
     /// Something worked.
     pub(crate) fn worked(&self, now: Timestamp) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use throughline_schemas::Timestamp;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind, Page};
-use throughline_schemas::manifest::Deletes;
+use throughline_schemas::manifest::{Canonical, Deletes};
 use throughline_store::tables::{Cursors, Links, read, scan_rows};
 
 use super::Task;
@@ -19,23 +20,35 @@ const PAGE: u32 = 200;
 const DELETES_AT_LEAST: usize = 20;
 const DELETES_SHARE: usize = 20;
 
-pub(super) async fn run(task: Task, entity: String, every: Duration) {
+pub(super) async fn run(mut task: Task, entity: String, canonical: Canonical, every: Duration) {
+    if canonical == Canonical::Enquiry {
+        // What refers to persons is read when they are known, as far as one attempt can tell.
+        let mut persons = task.persons_to_walk.subscribe();
+        if task.unless_stopped(async move { persons.wait_for(|left| *left == 0).await.is_ok() }).await.is_none() {
+            return;
+        }
+    }
+    let mut first = canonical == Canonical::Profile;
     loop {
+        task.poll_now.mark_unchanged();
         let Some(polled) = task.unless_stopped(walk(&task, &entity)).await else { return };
+        if std::mem::take(&mut first) {
+            task.persons_to_walk.send_modify(|left| *left = left.saturating_sub(1));
+        }
         match polled {
             Ok(()) => {
                 task.health.worked(task.hub.now());
-                let wait = async {
+                let mut poll_now = task.poll_now.clone();
+                let wait = async move {
                     tokio::select! {
                         () = tokio::time::sleep(every) => {}
-                        () = task.poll_now.notified() => {}
+                        Ok(()) = poll_now.changed() => {}
                     }
                 };
                 if task.unless_stopped(wait).await.is_none() {
                     return;
                 }
             }
-            Err(error) if error.class == ErrorClass::Cancelled => return,
             Err(error) => {
                 tracing::warn!(connection = %task.id, %entity, %error, "reading failed; it will be tried again");
                 if !task.back_off(&error).await {
@@ -49,53 +62,79 @@ pub(super) async fn run(task: Task, entity: String, every: Duration) {
 /// One walk over all pages there are now.
 async fn walk(task: &Task, entity: &str) -> Result<(), ConnectorError> {
     let store = &task.hub.inner.store;
+    let began = task.hub.now();
     let stored = read::<Cursors>(store, &(task.id, entity.to_owned())).map_err(|error| to_connector_error(&error.into()))?;
     let mut cursor = stored.map(|row| row.value.cursor);
+    let lists = finds_deletes(task, entity)?;
     let mut seen = BTreeSet::new();
     loop {
         let called = task.connector.read(entity, cursor.as_ref(), PAGE).await?;
         let Page { items, next, checkpoint, details } = called.value;
-        seen.extend(items.iter().map(|item| item.key.clone()));
+        if lists {
+            seen.extend(items.iter().map(|item| item.key.clone()));
+        }
         let batch = IngestBatch { items, cursor: Some((entity.to_owned(), checkpoint)), state: called.state };
         task.hub.ingest(task.id, batch).await.map_err(|error| to_connector_error(&error))?;
-        if next.is_none() {
-            let complete = details.as_ref().and_then(|details| details.get("complete_listing")) == Some(&Value::Bool(true));
-            return if complete { mark_missing(task, entity, &seen).await } else { Ok(()) };
+        let Some(next) = next else {
+            return match details.as_ref().filter(|_| lists).and_then(|details| complete_listing(details, seen)) {
+                Some(listed) => mark_missing(task, entity, &listed, began).await,
+                None => Ok(()),
+            };
+        };
+        if cursor.as_ref() == Some(&next) {
+            let detail = format!("reading {entity} does not get on: the next page is the same as this one");
+            return Err(ConnectorError::new(ErrorClass::Bug, detail));
         }
-        cursor = next;
+        cursor = Some(next);
     }
 }
 
-/// What a complete listing did not show any more is deleted.
-async fn mark_missing(task: &Task, entity: &str, seen: &BTreeSet<String>) -> Result<(), ConnectorError> {
+fn finds_deletes(task: &Task, entity: &str) -> Result<bool, ConnectorError> {
     let context = task.hub.connection_context(task.id).map_err(|error| to_connector_error(&error))?;
-    if context.entities.get(entity).is_none_or(|entity| entity.deletes != Deletes::FullList) {
-        return Ok(());
+    Ok(context.entities.get(entity).is_some_and(|entity| entity.deletes == Deletes::FullList))
+}
+
+/// All keys there are, if the plugin vouches for it: those it names itself, or those of this walk.
+fn complete_listing(details: &Value, seen: BTreeSet<String>) -> Option<BTreeSet<String>> {
+    if details.get("complete_listing") != Some(&Value::Bool(true)) {
+        return None;
     }
-    let page = scan_rows::<Links>(&task.hub.inner.store, task.id.as_bytes(), None, usize::MAX)
-        .map_err(|error| to_connector_error(&error.into()))?;
-    let links: Vec<_> =
-        page.rows.into_iter().map(|(_, row)| row.value).filter(|link| link.entity == entity && link.deleted_at.is_none()).collect();
-    let missing: Vec<_> = links.iter().filter(|link| !seen.contains(&link.key)).collect();
-    if missing.len() > DELETES_AT_LEAST.max(links.len() / DELETES_SHARE) {
-        let detail = format!("a full listing of {entity} lacks {} of {} records; deletions are held back", missing.len(), links.len());
+    match details.get("keys").and_then(Value::as_array) {
+        Some(keys) => Some(keys.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+        None => Some(seen),
+    }
+}
+
+/// What a complete listing did not show any more is deleted, unless it came to be while the listing went on.
+async fn mark_missing(task: &Task, entity: &str, listed: &BTreeSet<String>, began: Timestamp) -> Result<(), ConnectorError> {
+    let (mut count, mut missing, mut after) = (0, Vec::new(), None);
+    loop {
+        let page = scan_rows::<Links>(&task.hub.inner.store, task.id.as_bytes(), after.as_deref(), 500)
+            .map_err(|error| to_connector_error(&error.into()))?;
+        for (_, row) in page.rows {
+            let link = row.value;
+            if link.entity == entity && link.deleted_at.is_none() {
+                count += 1;
+                if link.seen_at < began && !listed.contains(&link.key) {
+                    missing.push(link.key);
+                }
+            }
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    if missing.len() > DELETES_AT_LEAST.max(count / DELETES_SHARE) {
+        let detail = format!("a full listing of {entity} lacks {} of {count} records; deletions are held back", missing.len());
         tracing::error!(connection = %task.id, "{detail}");
         return Err(ConnectorError::new(ErrorClass::Config, detail));
     }
-    let items: Vec<Item> = missing
-        .into_iter()
-        .map(|link| Item {
-            kind: ItemKind::Deleted,
-            entity: entity.to_owned(),
-            key: link.key.clone(),
-            version: None,
-            at_ms: None,
-            data: json!({}),
-        })
-        .collect();
-    if items.is_empty() {
+    if missing.is_empty() {
         return Ok(());
     }
+    let deleted = |key| Item { kind: ItemKind::Deleted, entity: entity.to_owned(), key, version: None, at_ms: None, data: json!({}) };
+    let items = missing.into_iter().map(deleted).collect();
     task.hub.ingest(task.id, IngestBatch { items, ..IngestBatch::default() }).await.map_err(|error| to_connector_error(&error))?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What is still to be done at silos, what was given up, and what a person must decide.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use throughline_schemas::connector::{ConnectorError, Item, OutboundMessage};
@@ -47,6 +49,17 @@ pub struct Delivery {
     /// The last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ConnectorError>,
+    /// Fields that the silo refused when the record was to be created, with its words: left out from then on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, String>,
+}
+
+impl Delivery {
+    /// Due at once, never tried yet.
+    #[must_use]
+    pub const fn new(work: DeliveryWork, now: Timestamp) -> Self {
+        Self { work, since: now, not_before: now, attempts: 0, in_doubt: false, last_error: None, left_out: BTreeMap::new() }
+    }
 }
 
 /// Names a delivery: one for each record and entity (so that bursts coalesce), one for each message.

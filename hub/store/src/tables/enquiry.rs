@@ -62,3 +62,19 @@ impl Table for EnquiryTimeline {
         timeline_suffix(key.subject.as_bytes(), key.at, key.interaction)
     }
 }
+
+/// A profile that shows itself (a root) -> the enquiry opened for it last.
+///
+/// Whoever opens an enquiry writes this row and whoever decides about one reads it, so that two messages of one person that arrive at
+/// once, each finding nothing open, cannot both open one: a scan of the enquiries could not be a precondition.
+pub struct LatestEnquiries;
+
+impl Table for LatestEnquiries {
+    const PREFIX: u8 = 0x1e;
+    const NAME: &'static str = "latest_enquiries";
+    type Key = ProfileId;
+    type Value = EnquiryId;
+    fn suffix(key: &ProfileId) -> Vec<u8> {
+        key.as_bytes().to_vec()
+    }
+}

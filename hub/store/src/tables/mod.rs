@@ -29,7 +29,7 @@ pub use connection::{
 pub use conversation::{ConversationKeys, Conversations};
 pub use decision::{DecisionIndex, Decisions};
 pub use delivery::{ConflictItem, Conflicts, DeadLetter, DeadLetters, Deliveries, Delivery, DeliveryKey, DeliveryWork, OpenConflicts};
-pub use enquiry::{Enquiries, EnquiriesByProfile, EnquiryTimeline};
+pub use enquiry::{Enquiries, EnquiriesByProfile, EnquiryTimeline, LatestEnquiries};
 pub use idempotent::{IdempotentResponse, IdempotentResponses};
 pub use identity::{Identities, IdentityRow};
 pub use inbox::{Inbox, InboxEntry};
@@ -38,7 +38,7 @@ pub use key::{leading_id, trailing_name};
 pub use link::{LinkKey, Links, LinksByCanonical};
 pub use merge::{MergeRecord, Merges};
 pub use profile::{Leaf, Leaves};
-pub use tx::{Row, RowPage, TableError, Tx, read, scan_rows};
+pub use tx::{Row, RowPage, TableError, Tx, count_rows, forget_rows, is_of_range, read, scan_rows};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -97,6 +97,35 @@ pub fn scan_rows<T: Table>(store: &Store, prefix: &[u8], after: Option<&[u8]>, l
     Ok(RowPage { rows, next })
 }
 
+/// Whether a key, as an earlier page gave it, is one of this table under this prefix.
+#[must_use]
+pub fn is_of_range<T: Table>(prefix: &[u8], key: &[u8]) -> bool {
+    key.first() == Some(&T::PREFIX) && key[1..].starts_with(prefix)
+}
+
+/// How many rows there are under a prefix, counted up to a limit; nothing is decoded.
+pub fn count_rows<T: Table>(store: &Store, prefix: &[u8], limit: usize) -> Result<usize, TableError> {
+    Ok(store.scan(&key_range::<T>(prefix), false, limit)?.entries.len())
+}
+
+/// Removes all rows under a prefix, so many a commit; answers how many there were. What is written meanwhile may stay.
+pub async fn forget_rows<T: Table>(store: &Store, prefix: &[u8], at_once: usize) -> Result<u64, TableError> {
+    let mut removed = 0;
+    loop {
+        let page = store.scan(&key_range::<T>(prefix), false, at_once)?;
+        if page.entries.is_empty() {
+            return Ok(removed);
+        }
+        let mut commit = Commit::default();
+        removed += page.entries.len() as u64;
+        for (key, found) in page.entries {
+            commit.delete.extend((0..cell::pieces_of(&found.value)).map(|index| cell::continuation_key(&key, index)));
+            commit.delete.push(key);
+        }
+        store.commit(commit).await?;
+    }
+}
+
 fn decode<T: Table>(store: &Store, key: &[u8], mut found: Versioned) -> Result<Row<T::Value>, TableError> {
     // Pieces of a long row are written with its head; a reader between two commits may meet both, so it reads again.
     for _ in 0..8 {

@@ -17,6 +17,8 @@ use crate::mail::is_message_id;
 const MAX_RECIPIENTS: usize = 100;
 /// Longest subject and sender's name, in characters.
 const MAX_LINE: usize = 1_000;
+/// Longest name of a recipient, in characters.
+const MAX_NAME: usize = 200;
 
 /// A mail ready to be handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +38,14 @@ pub(crate) fn compose(config: &Config, message: &OutboundMessage, idempotency_ke
     if let Some(name) = from_name {
         must_be_line("/from_name", name)?;
     }
+    // Only a name that is one: what a silo keeps as a name may hold anything, and is no reason not to send.
+    let to_name = message.to_name.as_deref().and_then(shown_name);
+    let named = |(place, to): (usize, &String)| Address::new_address(to_name.clone().filter(|_| place == 0), to.clone());
     let mut mail = MessageBuilder::new()
         .date(Date::new(now.as_millis().max(0) / 1000))
         .message_id(message_id.clone())
         .from(Address::new_address(from_name.map(str::to_owned), from.clone()))
-        .to(Address::new_list(to.iter().map(|to| Address::new_address(None::<String>, to.clone())).collect()))
+        .to(Address::new_list(to.iter().enumerate().map(named).collect()))
         .text_body(message.text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n"));
     if let Some(subject) = &message.subject {
         must_be_line("/subject", subject)?;
@@ -122,6 +127,14 @@ fn token_address(from: &str, token: &str) -> Result<String> {
     let (local, domain) = split_address(from).ok_or_else(|| invalid("/from", "is no e-mail address"))?;
     let base = local.split('+').next().unwrap_or(local);
     Ok(format!("{base}+{TOKEN_PREFIX}{token}@{domain}"))
+}
+
+/// A name as it may stand in a header field: one line, not too long, none if nothing is left.
+fn shown_name(name: &str) -> Option<String> {
+    let line: String = name.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let shown: String = words.join(" ").chars().take(MAX_NAME).collect();
+    Some(shown).filter(|shown| !shown.is_empty())
 }
 
 fn must_be_line(field: &str, text: &str) -> Result<()> {

@@ -9,6 +9,7 @@ const NOW: i64 = 1_795_251_600_000;
 fn message() -> OutboundMessage {
     OutboundMessage {
         to: vec!["ada@b.test".into()],
+        to_name: None,
         from: None,
         from_name: None,
         subject: None,
@@ -144,4 +145,28 @@ proptest! {
         let meant = text.replace("\r\n", "\n");
         prop_assert_eq!(said.trim_end(), meant.trim_end());
     }
+}
+
+#[test]
+fn the_first_recipient_is_addressed_by_name_and_no_name_smuggles_anything_in() {
+    let to = vec!["ada@b.test".to_owned(), "bob@b.test".to_owned()];
+    let table = [
+        ("Ada Lovelace", Some("Ada Lovelace")),
+        ("Ada \"The Countess\" Lovelace, \\o/", Some("Ada \"The Countess\" Lovelace, \\o/")),
+        ("Zoë Ångström 😀", Some("Zoë Ångström 😀")),
+        ("Ada\r\nBcc: eve@evil.test", Some("Ada Bcc: eve@evil.test")),
+        ("Ada\u{0}\u{7f}", Some("Ada")),
+        (" \r\n ", None),
+    ];
+    for (name, wanted) in table {
+        let composed = composed(&OutboundMessage { to: to.clone(), to_name: Some(name.into()), ..message() });
+        assert_well_formed(&composed.raw);
+        let mail = parsed(&composed);
+        let shown: Vec<_> = mail.to().unwrap().iter().map(|address| (address.name(), address.address())).collect();
+        assert_eq!(shown, [(wanted, Some("ada@b.test")), (None, Some("bob@b.test"))], "{name:?}");
+        assert!(mail.header("Bcc").is_none(), "{name:?}");
+        assert_eq!(composed.to, to);
+    }
+    let long = composed(&OutboundMessage { to_name: Some("ä".repeat(5000)), ..message() });
+    assert_well_formed(&long.raw);
 }

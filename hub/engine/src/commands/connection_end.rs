@@ -1,0 +1,90 @@
+//! The end of a connection: everything that is about it alone goes with it, a piece at a time, itself last.
+
+use throughline_schemas::{Change, ChangeKind, ConnectionId};
+use throughline_store::tables::{
+    Conflicts, Connections, ConversationKeys, Cursors, DeadLetters, Deliveries, DispatchCursors, Inbox, Links, LinksByCanonical,
+    OpenConflicts, PluginState, Secrets, Tx, forget_rows, scan_rows,
+};
+
+use crate::error::Result;
+use crate::hub::Hub;
+
+/// Rows removed in one commit.
+const AT_ONCE: usize = 200;
+
+impl Hub {
+    /// Removes a connection that is stopped.
+    pub(super) async fn forget(&self, id: ConnectionId) -> Result<()> {
+        let (store, prefix) = (&self.inner.store, id.as_bytes());
+        self.forget_links(id).await?;
+        self.forget_conflicts(id).await?;
+        self.forget_letters(id).await?;
+        forget_rows::<Deliveries>(store, prefix, AT_ONCE).await?;
+        forget_rows::<Inbox>(store, prefix, AT_ONCE).await?;
+        forget_rows::<ConversationKeys>(store, prefix, AT_ONCE).await?;
+        forget_rows::<Cursors>(store, prefix, AT_ONCE).await?;
+        forget_rows::<PluginState>(store, prefix, AT_ONCE).await?;
+        forget_rows::<Secrets>(store, prefix, AT_ONCE).await?;
+        let data = serde_json::json!({ "connection": id });
+        self.transact(|tx| {
+            tx.delete::<DispatchCursors>(&id);
+            tx.delete::<Connections>(&id);
+            Ok(tx.log(&Change { data: data.clone(), ..Change::new(ChangeKind::ConnectionChanged, self.now()) })?)
+        })
+        .await?;
+        self.forget_context(id);
+        Ok(())
+    }
+
+    async fn forget_links(&self, id: ConnectionId) -> Result<()> {
+        loop {
+            let links = scan_rows::<Links>(&self.inner.store, id.as_bytes(), None, AT_ONCE)?.rows;
+            if links.is_empty() {
+                return Ok(());
+            }
+            let mut tx = Tx::new(&self.inner.store);
+            for (_, row) in links {
+                let link = row.value;
+                if let Some(bytes) = crate::ingest::canonical_bytes(&link.canonical_id) {
+                    tx.delete::<LinksByCanonical>(&(bytes, id, link.entity.clone()));
+                }
+                tx.delete::<Links>(&(id, link.entity, link.key));
+            }
+            tx.commit().await?;
+        }
+    }
+
+    async fn forget_conflicts(&self, id: ConnectionId) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = scan_rows::<Conflicts>(&self.inner.store, &[], after.as_deref(), AT_ONCE)?;
+            let mut tx = Tx::new(&self.inner.store);
+            page.rows.iter().filter(|(_, row)| row.value.connection_id == id).for_each(|(_, row)| tx.delete::<Conflicts>(&row.value.id));
+            if !tx.is_empty() {
+                tx.commit().await?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        forget_rows::<OpenConflicts>(&self.inner.store, id.as_bytes(), AT_ONCE).await?;
+        Ok(())
+    }
+
+    async fn forget_letters(&self, id: ConnectionId) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = scan_rows::<DeadLetters>(&self.inner.store, &[], after.as_deref(), AT_ONCE)?;
+            let mut tx = Tx::new(&self.inner.store);
+            page.rows.iter().filter(|(_, row)| row.value.connection_id == id).for_each(|(_, row)| tx.delete::<DeadLetters>(&row.value.id));
+            if !tx.is_empty() {
+                tx.commit().await?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What continuity decides by: threads, tokens and enquiries, as the store has them.
+
+use std::collections::BTreeSet;
+
+use throughline_domain::continuity::token::{TokenError, parse_token};
+use throughline_domain::continuity::{ContinuityFacts, EnquiryFacts, ThreadMatch, ThreadRule, TokenMatch};
+use throughline_domain::identity::IdentityKey;
+use throughline_schemas::{Conversation, ConversationId, Direction, EnquiryId, Identity, InteractionFact, ProfileId};
+use throughline_store::tables::{
+    ConversationKeys, ConversationTimeline, Conversations, Enquiries, EnquiriesByProfile, Interactions, LatestEnquiries, Leaves,
+    MessageIds, read, scan_rows,
+};
+
+use super::context::thread_key;
+use super::place::Arrival;
+use super::{ConnectionContext, People};
+use crate::clock::fresh;
+use crate::error::Result;
+use crate::hub::Hub;
+
+/// How many ids of a References header are looked up: the newest, and the one that began the thread.
+const REFERENCES: usize = 20;
+/// How many of a person's enquiries are looked through, and how many of those that ended are considered.
+const ENQUIRIES: usize = 200;
+const ENDED: usize = 5;
+/// How many interactions of a conversation are looked through for who took part.
+const LOOK_BACK: usize = 10;
+
+impl Hub {
+    pub(super) fn continuity_facts(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        arrival: &Arrival<'_>,
+    ) -> Result<ContinuityFacts> {
+        let fact = arrival.fact;
+        let threads = self.threads(people, context, fact)?;
+        let tokens = self.tokens(people, fact)?;
+        let mut named: BTreeSet<EnquiryId> = threads.iter().filter_map(|thread| thread.enquiry).collect();
+        named.extend(tokens.iter().map(|token| token.enquiry));
+        if let Some(root) = arrival.person.root
+            && !arrival.person.created
+        {
+            named.extend(self.enquiries_of(people, root)?);
+        }
+        for root in &arrival.person.possible {
+            named.extend(self.enquiries_of(people, *root)?);
+        }
+        let mut enquiries = Vec::with_capacity(named.len());
+        for id in named {
+            enquiries.extend(enquiry_facts(people, id)?);
+        }
+        Ok(ContinuityFacts {
+            sender: arrival.person.root,
+            sender_shared: arrival.person.shared,
+            assurance: arrival.assurance,
+            sender_keys: arrival.keys.clone(),
+            outbound: fact.direction != Direction::Inbound,
+            automated: fact.automated.clone(),
+            tokens,
+            threads,
+            enquiries,
+            brand: context.brand.clone(),
+            channel: fact.channel,
+            now: people.now,
+            policy: self.inner.options.continuity,
+            fresh: EnquiryId::from_bytes(fresh()),
+            starts_enquiry: fact.direction == Direction::Inbound && arrival.person.root.is_some() && fact.automated.is_none(),
+        })
+    }
+
+    fn threads(&self, people: &mut People<'_>, context: &ConnectionContext, fact: &InteractionFact) -> Result<Vec<ThreadMatch>> {
+        let mut found: Vec<(ThreadRule, ConversationId)> = Vec::new();
+        // A message that others referred to before it came.
+        if let Some(id) = &fact.thread.message_id
+            && let Some(row) = people.tx.get::<MessageIds>(id)?.filter(|row| !row.value.seen)
+        {
+            found.push((ThreadRule::KnownReference, row.value.conversation));
+        }
+        if let Some(key) = &fact.conversation_key
+            && let Some(row) = people.tx.get::<ConversationKeys>(&(context.id, thread_key(key)))?
+        {
+            found.push((ThreadRule::ThreadKey, row.value));
+        }
+        let references = &fact.thread.references;
+        let newest = references.iter().rev().take(REFERENCES);
+        for (position, id) in fact.thread.in_reply_to.iter().take(REFERENCES).chain(newest).chain(references.first()).enumerate() {
+            if let Some(row) = people.tx.get::<MessageIds>(id)? {
+                // Only In-Reply-To naming our own message is as good as a thread key; anything may stand in References.
+                let answers_ours = row.value.ours && position < fact.thread.in_reply_to.len().min(REFERENCES);
+                found.push((if answers_ours { ThreadRule::OurMessageId } else { ThreadRule::KnownReference }, row.value.conversation));
+            }
+        }
+        found.sort_by_key(|(rule, _)| *rule);
+        let mut threads = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (rule, id) in found {
+            if seen.insert(id)
+                && let Some(row) = people.tx.get::<Conversations>(&id)?
+            {
+                threads.push(self.thread_match(people, rule, &row.value)?);
+            }
+        }
+        Ok(threads)
+    }
+
+    fn thread_match(&self, people: &mut People<'_>, rule: ThreadRule, conversation: &Conversation) -> Result<ThreadMatch> {
+        let mut participants = Vec::new();
+        let mut addresses = Vec::new();
+        if let Some(profile) = conversation.profile_id
+            && let Some((root, row)) = people.root_of(profile)?
+        {
+            participants.push(root);
+            addresses.extend(row.value.identities.iter().map(key_of));
+            if root != profile
+                && let Some(leaf) = people.tx.get::<Leaves>(&profile)?
+            {
+                addresses.extend(leaf.value.identities.iter().map(key_of));
+            }
+        }
+        if conversation.profile_id.is_none() {
+            // Nobody could be told, but addresses took part: a shared one goes on with what it began.
+            addresses = self.addresses_in(people, conversation.id)?;
+        }
+        Ok(ThreadMatch {
+            rule,
+            conversation: conversation.id,
+            enquiry: conversation.enquiry_id,
+            participants,
+            participant_addresses: addresses,
+        })
+    }
+
+    /// The customers' addresses in the last interactions of a conversation.
+    fn addresses_in(&self, people: &People<'_>, id: ConversationId) -> Result<Vec<IdentityKey>> {
+        let mut addresses = Vec::new();
+        let places = scan_rows::<ConversationTimeline>(people.tx.store(), id.as_bytes(), None, LOOK_BACK)?;
+        for interaction in places.rows.iter().filter_map(|(key, _)| ConversationTimeline::interaction(key)) {
+            let Some(row) = read::<Interactions>(people.tx.store(), &interaction)? else { continue };
+            let context = self.connection_context(row.value.connection_id)?;
+            let customer = row.value.fact.customer().and_then(|customer| Some((customer.identity_type?, customer.address.as_deref()?)));
+            addresses.extend(customer.and_then(|(kind, address)| context.normalise(kind, address)).map(|identity| identity.key));
+        }
+        Ok(addresses)
+    }
+
+    fn tokens(&self, people: &mut People<'_>, fact: &InteractionFact) -> Result<Vec<TokenMatch>> {
+        let mut matches = Vec::new();
+        for presented in fact.thread.tokens.iter().take(REFERENCES) {
+            // What is no token of ours at all says nothing; what is one but has expired is said.
+            match parse_token(presented, people.now, &|data| self.inner.options.master_key.mac("continuity token", data)) {
+                Ok((enquiry, _)) => {
+                    let root = self.root_of_enquiry(people, enquiry)?;
+                    matches.push(TokenMatch { enquiry, root, valid: root.is_some(), why_not: None });
+                }
+                Err(error @ TokenError::Expired { enquiry, .. }) => {
+                    let root = self.root_of_enquiry(people, enquiry)?;
+                    matches.push(TokenMatch { enquiry, root, valid: false, why_not: Some(error.to_string()) });
+                }
+                Err(TokenError::Malformed | TokenError::Forged) => {}
+            }
+        }
+        Ok(matches)
+    }
+
+    fn root_of_enquiry(&self, people: &mut People<'_>, id: EnquiryId) -> Result<Option<ProfileId>> {
+        match people.tx.get::<Enquiries>(&id)? {
+            Some(row) => Ok(people.root_of(row.value.profile_id)?.map(|(root, _)| root)),
+            None => Ok(None),
+        }
+    }
+
+    /// The enquiries of a person that matter, over all profiles merged into one: those that live, and the last that ended.
+    fn enquiries_of(&self, people: &mut People<'_>, root: ProfileId) -> Result<Vec<EnquiryId>> {
+        // Who opens one writes this row: two that found nothing open cannot both do so.
+        people.tx.get::<LatestEnquiries>(&root)?;
+        let mut leaves = vec![root];
+        if let Some((_, row)) = people.root_of(root)? {
+            leaves.extend(row.value.members);
+        }
+        let mut ids = Vec::new();
+        for leaf in leaves {
+            let page = scan_rows::<EnquiriesByProfile>(people.tx.store(), leaf.as_bytes(), None, ENQUIRIES)?;
+            let mut ended = 0;
+            for (key, row) in page.rows {
+                ended += usize::from(!row.value.is_live());
+                ids.extend(EnquiriesByProfile::enquiry(&key).filter(|_| row.value.is_live() || ended <= ENDED));
+            }
+        }
+        Ok(ids)
+    }
+}
+
+fn key_of(identity: &Identity) -> IdentityKey {
+    IdentityKey { kind: identity.kind, namespace: identity.namespace.clone(), value: identity.value.clone() }
+}
+
+fn enquiry_facts(people: &mut People<'_>, id: EnquiryId) -> Result<Option<EnquiryFacts>> {
+    let Some(row) = people.tx.get::<Enquiries>(&id)? else { return Ok(None) };
+    let enquiry = row.value;
+    let Some((root, _)) = people.root_of(enquiry.profile_id)? else { return Ok(None) };
+    Ok(Some(EnquiryFacts {
+        id,
+        root,
+        status: enquiry.status,
+        brand: enquiry.brand,
+        opened_at: enquiry.opened_at,
+        updated_at: enquiry.updated_at,
+        resolved_at: enquiry.resolved_at,
+        reason: enquiry.reason,
+    }))
+}
