@@ -10,6 +10,7 @@ use crate::dial::{Dialer, Resolver, Trust};
 use crate::grants::Reachable;
 use crate::imports::http::Clients;
 use crate::options::Limits;
+use crate::usage::Usage;
 use crate::redact::Redactor;
 
 /// One connection, as its guests' imports see it.
@@ -24,6 +25,7 @@ pub(crate) struct Connection {
     pub(crate) clients: Clients,
     pub(crate) services: Arc<dyn HubServices>,
     pub(crate) limits: Limits,
+    pub(crate) usage: Arc<Usage>,
     /// Sizes of the state's entries as far as they have been seen, for its limit.
     state_sizes: Mutex<BTreeMap<String, usize>>,
 }
@@ -55,6 +57,7 @@ impl Connection {
             dialer,
             services,
             limits: limits.for_plugin(manifest)?,
+            usage: Arc::default(),
             state_sizes: Mutex::new(BTreeMap::new()),
         })
     }

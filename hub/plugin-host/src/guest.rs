@@ -94,6 +94,11 @@ impl MemoryLimit {
         Self { limit, used: 0, was_reached: false }
     }
 
+    /// What the instance has; it never becomes less.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// The error for a trap after the limit was reached.
     pub(crate) fn error(&self) -> Option<ConnectorError> {
         self.was_reached.then(|| bug(format!("memory limit of {} MiB reached", self.limit / (1024 * 1024))))

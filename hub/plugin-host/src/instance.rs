@@ -84,7 +84,12 @@ impl Live {
         let limits = &self.store.data().connection.limits;
         let budget = call.budget(limits);
         self.prepare(budget.wall);
-        let ended = Supervised::new(self.exports.invoke(&mut self.store, call), budget).await;
+        let mut supervised = Supervised::new(self.exports.invoke(&mut self.store, call), budget);
+        let ended = (&mut supervised).await;
+        let cpu = supervised.used();
+        drop(supervised);
+        let guest = self.store.data();
+        guest.connection.usage.note(guest.memory.used(), cpu);
         match ended {
             Ok(Ok(Ok(answer))) => Ended { result: self.finished(call, answer).await, alive: true },
             Ok(Ok(Err(error))) => Ended { result: Err(error), alive: true },

@@ -36,6 +36,7 @@ mod redact;
 mod supervise;
 mod surface;
 mod template;
+mod usage;
 mod wit;
 
 pub use dial::{Resolver, SystemResolver};

@@ -57,6 +57,11 @@ impl<F: Future> Supervised<F> {
         }
     }
 
+    /// CPU time so far.
+    pub(crate) fn used(&self) -> Duration {
+        self.used
+    }
+
     fn note(&mut self, began: Instant) {
         let now = Instant::now();
         let spent = now.duration_since(began);
@@ -79,6 +84,7 @@ impl<F: Future> Future for Supervised<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let began = Instant::now();
         if let Poll::Ready(output) = self.inner.as_mut().poll(cx) {
+            self.note(began);
             return Poll::Ready(Ok(output));
         }
         self.note(began);

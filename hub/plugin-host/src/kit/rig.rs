@@ -16,6 +16,7 @@ use crate::connector::Running;
 use crate::host::Host;
 use crate::instance::Program;
 use crate::options::{HostOptions, Limits};
+use crate::usage::Usage;
 
 /// What a connection is opened with.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
 pub(crate) struct Rig {
     host: Arc<Host>,
     program: Arc<Program>,
+    /// What all connections used up together.
+    pub(crate) usage: Arc<Usage>,
     // Holds the plugins' folder until the host is gone.
     _folder: TempDir,
 }
@@ -37,7 +40,6 @@ pub(crate) struct Rig {
 pub(crate) struct Connected {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) desk: Arc<Desk>,
-    pub(crate) connection: Arc<Connection>,
 }
 
 impl Rig {
@@ -54,7 +56,7 @@ impl Rig {
             Ok((host, program))
         });
         let prepared = prepared.await.map_err(|error| PluginError::Internal(format!("preparing was broken off: {error}")))?;
-        prepared.map(|(host, program)| Self { host, program, _folder: folder })
+        prepared.map(|(host, program)| Self { host, program, usage: Arc::default(), _folder: folder })
     }
 
     pub(crate) fn plugin(&self) -> &InstalledPlugin {
@@ -68,6 +70,19 @@ impl Rig {
 
     /// A connection to a hub that other connections may have had before.
     pub(crate) fn connect_to(&self, settings: &Settings, desk: Arc<Desk>) -> Result<Connected, PluginError> {
+        let connection = self.connection(settings, desk.clone())?;
+        Ok(self.run(connection, desk))
+    }
+
+    /// A connection with other limits than the host's.
+    pub(crate) fn connect_limited(&self, settings: &Settings, change: impl FnOnce(&mut Limits)) -> Result<Connected, PluginError> {
+        let desk = Arc::new(Desk::default());
+        let mut connection = self.connection(settings, desk.clone())?;
+        change(&mut Arc::get_mut(&mut connection).expect("nobody else has it yet").limits);
+        Ok(self.run(connection, desk))
+    }
+
+    fn connection(&self, settings: &Settings, desk: Arc<Desk>) -> Result<Arc<Connection>, PluginError> {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let manifest = &self.program.plugin.manifest;
         let spec = ConnectionSpec {
@@ -78,10 +93,15 @@ impl Rig {
             secrets: settings.secrets.iter().map(|(name, value)| (name.clone(), Secret::new(value))).collect(),
             grants: settings.grants.clone(),
         };
-        let connection = self.host.connect(&self.program, spec, desk.clone())?;
+        let mut connection = self.host.connect(&self.program, spec, desk)?;
+        Arc::get_mut(&mut connection).expect("nobody else has it yet").usage = self.usage.clone();
+        Ok(connection)
+    }
+
+    fn run(&self, connection: Arc<Connection>, desk: Arc<Desk>) -> Connected {
         let (slots, runtime) = (self.host.slots.clone(), self.host.runtime().handle().clone());
-        let connector = Arc::new(Running::new(self.program.clone(), connection.clone(), slots, runtime));
-        Ok(Connected { connector, desk, connection })
+        let connector = Arc::new(Running::new(self.program.clone(), connection, slots, runtime));
+        Connected { connector, desk }
     }
 }
 

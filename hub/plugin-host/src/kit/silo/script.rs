@@ -1,0 +1,208 @@
+//! A line protocol by rules: what is heard, matched in order; what is said to it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use regex::Regex;
+use serde::Deserialize;
+
+use super::with_secrets;
+
+/// The protocol as a kit describes it. Texts may hold `{secret:NAME}`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TcpScript {
+    /// Said at connect.
+    #[serde(default)]
+    greeting: String,
+    /// What ends a message of the peer.
+    #[serde(default = "line_end")]
+    delimiter: String,
+    /// The first that fits answers.
+    rules: Vec<RuleScript>,
+    /// Rules that come before these while the silo plays a part: `expired`, `insufficient`, `echo`, `duplicate`.
+    #[serde(default)]
+    parts: BTreeMap<String, Vec<RuleScript>>,
+    /// Numbered texts for rules with `each`: files beside the script.
+    #[serde(default)]
+    numbered: BTreeMap<u32, String>,
+}
+
+fn line_end() -> String {
+    "\r\n".to_owned()
+}
+
+/// What is said to a message.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleScript {
+    /// A regular expression over the message; `.` does not match line ends.
+    on: String,
+    /// Said first; `$1` is the first group of the expression, `{message}` the message.
+    #[serde(default)]
+    reply: String,
+    /// Then the numbered texts that this set names (`1:3,7`, `*` is the last), each as `each` says.
+    #[serde(default)]
+    set: Option<String>,
+    /// With `{n}`, `{size}` and `{text}`.
+    #[serde(default)]
+    each: String,
+    /// Then this file's bytes, from this line on.
+    #[serde(default)]
+    file: Option<String>,
+    #[serde(default)]
+    from_line: usize,
+    /// Said last.
+    #[serde(default)]
+    after: String,
+    /// The connection ends with that.
+    #[serde(default)]
+    close: bool,
+    /// The next message ends with this instead.
+    #[serde(default)]
+    next_delimiter: Option<String>,
+}
+
+/// A rule made ready.
+struct Rule {
+    on: Regex,
+    script: RuleScript,
+    file: Vec<u8>,
+}
+
+/// A protocol made ready.
+pub(crate) struct Protocol {
+    pub(crate) greeting: String,
+    pub(crate) delimiter: String,
+    rules: Vec<Rule>,
+    parts: BTreeMap<String, Vec<Rule>>,
+    numbered: BTreeMap<u32, String>,
+}
+
+/// The answer to a message.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) close: bool,
+    pub(crate) next_delimiter: Option<String>,
+}
+
+impl Protocol {
+    /// Makes a script ready; its files lie beside it, in `folder`.
+    pub(crate) fn new(script: TcpScript, folder: &Path, secrets: &BTreeMap<String, String>) -> Result<Self, String> {
+        let rules = |rules: Vec<RuleScript>| rules.into_iter().map(|rule| Rule::new(rule, folder, secrets)).collect::<Result<Vec<_>, _>>();
+        let numbered = script.numbered.into_iter().map(|(number, file)| {
+            let text = std::fs::read_to_string(folder.join(&file)).map_err(|error| format!("{file}: {error}"))?;
+            Ok((number, text.replace("\r\n", "\n").replace('\n', "\r\n")))
+        });
+        Ok(Self {
+            greeting: with_secrets(&script.greeting, secrets),
+            delimiter: script.delimiter,
+            rules: rules(script.rules)?,
+            parts: script.parts.into_iter().map(|(name, part)| Ok((name, rules(part)?))).collect::<Result<_, String>>()?,
+            numbered: numbered.collect::<Result<_, String>>()?,
+        })
+    }
+
+    /// Whether the silo can play this part.
+    pub(crate) fn has_part(&self, part: &str) -> bool {
+        self.parts.contains_key(part)
+    }
+
+    /// Whether a conversation ends from this side.
+    pub(crate) fn closes(&self) -> bool {
+        self.rules.iter().any(|rule| rule.script.close && !rule.file.is_empty())
+    }
+
+    /// What is said to a message; an unknown one ends the connection, for a script must know what it is asked.
+    pub(crate) fn answer(&self, message: &str, part: Option<&str>) -> Said {
+        let special = part.and_then(|part| self.parts.get(part)).into_iter().flatten();
+        let rule = special.chain(&self.rules).find_map(|rule| rule.on.captures(message).map(|captures| (rule, captures)));
+        let Some((rule, captures)) = rule else {
+            tracing::warn!(message, "the kit's script has no rule for this");
+            return Said { close: true, ..Said::default() };
+        };
+        let expand = |template: &str| {
+            let mut text = String::new();
+            captures.expand(template, &mut text);
+            text.replace("{message}", message)
+        };
+        let mut bytes = expand(&rule.script.reply).into_bytes();
+        if let Some(set) = &rule.script.set {
+            let named = numbers(&expand(set), &self.numbered);
+            bytes.extend(named.into_iter().flat_map(|(number, text)| each(&rule.script.each, number, text).into_bytes()));
+        }
+        bytes.extend_from_slice(&rule.file);
+        bytes.extend(expand(&rule.script.after).into_bytes());
+        Said { bytes, close: rule.script.close, next_delimiter: rule.script.next_delimiter.clone() }
+    }
+}
+
+impl Rule {
+    fn new(mut script: RuleScript, folder: &Path, secrets: &BTreeMap<String, String>) -> Result<Self, String> {
+        let escaped = secrets.iter().map(|(name, value)| (name.clone(), regex::escape(value))).collect();
+        let on = Regex::new(&with_secrets(&script.on, &escaped)).map_err(|error| error.to_string())?;
+        script.reply = with_secrets(&script.reply, secrets);
+        let file = match &script.file {
+            Some(file) => {
+                let bytes = std::fs::read(folder.join(file)).map_err(|error| format!("{file}: {error}"))?;
+                let lines = bytes.split_inclusive(|byte| *byte == b'\n').skip(script.from_line);
+                lines.flatten().copied().collect()
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { on, script, file })
+    }
+}
+
+fn each(template: &str, number: u32, text: &str) -> String {
+    template.replace("{n}", &number.to_string()).replace("{size}", &text.len().to_string()).replace("{text}", text)
+}
+
+/// The texts that a set such as `1:3,7` or `*` names.
+fn numbers<'t>(set: &str, texts: &'t BTreeMap<u32, String>) -> Vec<(u32, &'t str)> {
+    let last = texts.keys().max().copied().unwrap_or_default();
+    let number = |text: &str| if text == "*" { last } else { text.parse().unwrap_or_default() };
+    let ranges: Vec<(u32, u32)> = set
+        .split(',')
+        .map(|range| {
+            let (from, to) = range.split_once(':').unwrap_or((range, range));
+            (number(from), number(to))
+        })
+        .collect();
+    let named = texts.iter().filter(|(at, _)| ranges.iter().any(|(from, to)| from <= *at && *at <= to));
+    named.map(|(number, text)| (*number, text.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules_answer_in_order_with_what_they_caught() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("one.txt"), "hello\nyou\n").unwrap();
+        let script = json!({
+            "greeting": "ready\r\n",
+            "rules": [
+                {"on": "^(\\S+) LOGIN {secret:password}$", "reply": "$1 OK\r\n"},
+                {"on": "^(\\S+) LOGIN", "reply": "$1 NO {message}\r\n", "close": true},
+                {"on": "^(\\S+) GET (\\S+)$", "set": "$2", "each": "* {n} {size} {text}", "after": "$1 OK\r\n"},
+                {"on": "^FILE$", "file": "one.txt", "from_line": 1},
+            ],
+            "parts": {"expired": [{"on": "LOGIN", "reply": "gone\r\n"}]},
+            "numbered": {"3": "one.txt"},
+        });
+        let secrets = BTreeMap::from([("password".to_owned(), "a+b".to_owned())]);
+        let protocol = Protocol::new(serde_json::from_value(script).unwrap(), folder.path(), &secrets).unwrap();
+        let said = |message: &str, part| String::from_utf8(protocol.answer(message, part).bytes).unwrap();
+        assert_eq!(said("a1 LOGIN a+b", None), "a1 OK\r\n");
+        assert_eq!(said("a1 LOGIN aab", None), "a1 NO a1 LOGIN aab\r\n");
+        assert_eq!(said("a1 LOGIN a+b", Some("expired")), "gone\r\n");
+        assert_eq!(said("a2 GET 1:5", None), "* 3 12 hello\r\nyou\r\na2 OK\r\n");
+        assert_eq!(said("a2 GET 4", None), "a2 OK\r\n");
+        assert_eq!(said("FILE", None), "you\n");
+        assert!(protocol.answer("what?", None).close);
+    }
+}

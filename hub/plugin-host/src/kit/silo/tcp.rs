@@ -1,0 +1,136 @@
+//! The TCP silo: a scripted line protocol whose stream a check can cut, split, double and hold open.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::http::Serving;
+use super::script::Protocol;
+
+/// What a check orders for the connections to come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Orders {
+    /// The part it plays.
+    pub(crate) part: Option<String>,
+    /// The connection ends after so many bytes.
+    pub(crate) cut: Option<usize>,
+    /// What is sent comes in two pieces, the first of so many bytes.
+    pub(crate) split: Option<usize>,
+    /// Where the script closes, it stays open.
+    pub(crate) hold: bool,
+}
+
+/// A running TCP silo.
+pub(crate) struct TcpSilo {
+    protocol: Protocol,
+    orders: Mutex<Orders>,
+    /// Bytes said on the connection that said most.
+    most_said: AtomicUsize,
+    pub(crate) port: u16,
+}
+
+impl TcpSilo {
+    /// Starts serving the protocol on a free port.
+    pub(crate) async fn start(protocol: Protocol) -> io::Result<(Arc<Self>, Serving)> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let silo = Arc::new(Self { protocol, orders: Mutex::default(), most_said: AtomicUsize::new(0), port });
+        let serving = silo.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let silo = serving.clone();
+                // A peer that breaks off has had what it wanted.
+                tokio::spawn(async move { drop(silo.serve(stream).await) });
+            }
+        });
+        Ok((silo, Serving::of(task)))
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What holds for the connections from now on.
+    pub(crate) fn order(&self, orders: Orders) {
+        *self.orders() = orders;
+    }
+
+    pub(crate) fn has_part(&self, part: &str) -> bool {
+        self.protocol.has_part(part)
+    }
+
+    /// Whether a conversation ends from this side.
+    pub(crate) fn closes(&self) -> bool {
+        self.protocol.closes()
+    }
+
+    /// Bytes said on the connection that said most since this was asked last.
+    pub(crate) fn take_most_said(&self) -> usize {
+        self.most_said.swap(0, Ordering::Relaxed)
+    }
+
+    async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let orders = self.orders().clone();
+        let mut mouth = Mouth { orders: &orders, said: 0 };
+        let mut ended = mouth.say(&mut stream, self.protocol.greeting.as_bytes()).await?;
+        let mut heard = Vec::new();
+        let mut delimiter = self.protocol.delimiter.clone();
+        while !ended {
+            let Some(message) = hear(&mut stream, &mut heard, &delimiter).await? else { break };
+            let said = self.protocol.answer(&message, orders.part.as_deref());
+            delimiter = said.next_delimiter.unwrap_or_else(|| self.protocol.delimiter.clone());
+            ended = mouth.say(&mut stream, &said.bytes).await? || (said.close && !orders.hold);
+            self.most_said.fetch_max(mouth.said, Ordering::Relaxed);
+        }
+        stream.shutdown().await?;
+        // Closing over bytes that nobody has read would take back what was said.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
+    }
+}
+
+/// The next message without its end; none when the peer has left.
+async fn hear(stream: &mut TcpStream, heard: &mut Vec<u8>, delimiter: &str) -> io::Result<Option<String>> {
+    loop {
+        if let Some(at) = heard.windows(delimiter.len()).position(|window| window == delimiter.as_bytes()) {
+            let message = String::from_utf8_lossy(&heard[..at]).into_owned();
+            heard.drain(..at + delimiter.len());
+            return Ok(Some(message));
+        }
+        if stream.read_buf(heard).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// Says things, in pieces if ordered, until it is cut off.
+struct Mouth<'o> {
+    orders: &'o Orders,
+    said: usize,
+}
+
+impl Mouth<'_> {
+    /// Whether it was cut off.
+    async fn say(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<bool> {
+        let room = self.orders.cut.map_or(usize::MAX, |cut| cut - self.said.min(cut));
+        let bytes = &bytes[..bytes.len().min(room)];
+        let first = self.orders.split.map_or(0, |split| split.saturating_sub(self.said)).min(bytes.len());
+        let (one, two) = bytes.split_at(first);
+        stream.write_all(one).await?;
+        if !one.is_empty() && !two.is_empty() {
+            // The peer reads what is there before it gets the rest.
+            stream.flush().await?;
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        stream.write_all(two).await?;
+        self.said += bytes.len();
+        Ok(self.orders.cut.is_some_and(|cut| self.said >= cut))
+    }
+}
+
+/// The silos of a kit by name.
+pub(crate) type TcpSilos = BTreeMap<String, Arc<TcpSilo>>;
