@@ -71,7 +71,10 @@ pub(crate) struct Serve {
     /// Log lines as `text` or `json`.
     #[arg(long, env = "THROUGHLINE_LOG_FORMAT")]
     pub(crate) log_format: Option<String>,
-    /// A new file that the first admin key is written to (mode 0600) instead of being printed.
+    /// Make another admin key, when all are lost. Whoever can start the hub on its folder may do this.
+    #[arg(long)]
+    pub(crate) new_admin_key: bool,
+    /// A new file that the admin key is written to (mode 0600) instead of being printed.
     #[arg(long, env = "THROUGHLINE_ADMIN_KEY_FILE")]
     pub(crate) admin_key_file: Option<PathBuf>,
 }

@@ -10,6 +10,8 @@ use crate::arguments::{DataFolder, Serve};
 
 const DEFAULT_FILE: &str = "throughline.toml";
 const DEFAULT_DATA: &str = "throughline-data";
+/// The store's own default.
+const DEFAULT_RESERVE_MIB: u64 = 64;
 const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
 
 /// The config file, as written.
@@ -82,6 +84,11 @@ impl Config {
         let file = read(folder.config.as_deref())?;
         Ok(folder.data.clone().or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)))
     }
+}
+
+/// MiB that the hub keeps free on the disk, for commands that look at it.
+pub(crate) fn reserve_mib(folder: &DataFolder) -> anyhow::Result<u64> {
+    Ok(read(folder.config.as_deref())?.reserve_mib.unwrap_or(DEFAULT_RESERVE_MIB))
 }
 
 fn read(named: Option<&Path>) -> anyhow::Result<File> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use throughline_api::ApiOptions;
-use throughline_engine::{Hub, HubOptions};
+use throughline_engine::{Hub, HubOptions, Scope};
 use throughline_plugin_host::{Host, HostOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -60,7 +60,7 @@ async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}; is another hub running, or choose another --listen", config.listen))?;
-    first_admin_key(&hub, serve).await?;
+    admin_key(&hub, serve).await?;
     hub.start().await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, ready_ms = began.elapsed().as_millis() as u64, "the hub is ready");
@@ -73,7 +73,7 @@ async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     let stop = shutdown.clone();
     let server = axum::serve(listener, app.into_make_service()).with_graceful_shutdown(async move { stop.cancelled().await });
     let serving = tokio::spawn(async move { server.await });
-    orders.to_end().await;
+    orders.given().await;
     tracing::info!("stopping");
     shutdown.cancel();
     if tokio::time::timeout(DRAIN, serving).await.is_err() {
@@ -88,16 +88,21 @@ async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// On a hub without keys: makes one and tells it, once. Only its hash is kept, so the place for it is made before the key is.
-async fn first_admin_key(hub: &Hub, serve: &Serve) -> anyhow::Result<()> {
-    if !hub.api_keys()?.is_empty() {
+/// On a hub without keys, or when told to, makes an admin key and tells it, once. Only its hash is kept, so the place for it is made
+/// before the key is.
+async fn admin_key(hub: &Hub, serve: &Serve) -> anyhow::Result<()> {
+    if !serve.new_admin_key && !hub.api_keys()?.is_empty() {
         return Ok(());
     }
     let file = serve.admin_key_file.as_deref().map(data::new_private_file).transpose()?;
-    let Some(key) = hub.ensure_first_admin_key().await? else { return Ok(()) };
+    let first = hub.ensure_first_admin_key().await?;
+    let (which, key) = match first {
+        Some(key) => ("The first admin key", key),
+        None => ("A new admin key", hub.create_api_key("made at start", vec![Scope::Admin], None).await?.1),
+    };
     match (file, &serve.admin_key_file) {
-        (Some(file), Some(path)) if kept(&file, &key) => say(&format!("The first admin key is in {}.\n", path.display())),
-        _ => say(&format!("The first admin key, shown only now. Keep it safe; with it, make keys of lesser scope:\n  {key}\n")),
+        (Some(file), Some(path)) if kept(&file, &key) => say(&format!("{which} is in {}.\n", path.display())),
+        _ => say(&format!("{which}, shown only now. Keep it safe; with it, make keys of lesser scope:\n  {key}\n")),
     }
 }
 
@@ -123,7 +128,7 @@ impl Orders {
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn to_end(mut self) {
+    async fn given(mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

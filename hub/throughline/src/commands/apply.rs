@@ -13,7 +13,7 @@ use throughline_schemas::ConnectionId;
 
 use super::connection_file::{self, Described};
 use super::plugin::Installed;
-use super::{connection, plugin, secrets};
+use super::{connection, plugin};
 use crate::arguments::Apply;
 use crate::client::{Client, Versioned};
 use crate::output;
@@ -25,7 +25,7 @@ struct File {
     /// Components to install, looked for beside the file.
     #[serde(default)]
     plugins: Vec<PathBuf>,
-    /// Connections, each as `POST /v1/connections` takes it, but with secrets by reference.
+    /// Connections, each as `POST /v1/connections` takes it, but with secrets by reference; or the path of a file with one.
     #[serde(default)]
     connections: Vec<Value>,
 }
@@ -61,11 +61,10 @@ enum Step {
 }
 
 pub(crate) fn run(apply: &Apply, json: bool) -> anyhow::Result<ExitCode> {
-    let base = connection_file::folder_of(&apply.file);
-    let (components, described) = read(&apply.file, base)?;
+    let (components, described) = read(&apply.file)?;
     let client = Client::new(&apply.remote)?;
     let mut steps = plan_plugins(components, &plugin::installed(&client)?)?;
-    steps.extend(plan_connections(&described, &connection::all(&client)?, &Secrets { base, write_all: apply.secrets })?);
+    steps.extend(plan_connections(&described, &connection::all(&client)?, if apply.secrets { Secrets::All } else { Secrets::Missing })?);
     if apply.dry_run {
         let lines: Vec<Value> = steps.iter().map(|step| step.described("would be done")).collect();
         output::print(json, &lines, || steps.iter().map(|step| step.text("would ", "")).collect::<Vec<_>>().join("\n"))?;
@@ -75,20 +74,28 @@ pub(crate) fn run(apply: &Apply, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path, base: &Path) -> anyhow::Result<(Vec<Component>, Vec<Described>)> {
+fn read(path: &Path) -> anyhow::Result<(Vec<Component>, Vec<Described>)> {
+    let base = connection_file::folder_of(path);
     let wrong = || format!("{} is wrong", path.display());
     let file: File = connection_file::typed(connection_file::read(path)?).with_context(wrong)?;
     let components = file.plugins.iter().map(|path| component(&base.join(path))).collect::<anyhow::Result<_>>()?;
     let mut described = Vec::new();
     let mut names = BTreeSet::new();
     for (index, value) in file.connections.into_iter().enumerate() {
-        let one = Described::parse(value).with_context(|| format!("connections[{index}]")).with_context(wrong)?;
+        let one = describe(value, base).with_context(|| format!("connections[{index}]")).with_context(wrong)?;
         if !names.insert(one.connection.name.clone()) {
             return Err(anyhow::anyhow!("connections[{index}]: {:?} is there twice", one.connection.name)).with_context(wrong);
         }
         described.push(one);
     }
     Ok((components, described))
+}
+
+fn describe(value: Value, base: &Path) -> anyhow::Result<Described> {
+    let Value::String(file) = value else { return Described::parse(value, base) };
+    let path = base.join(file);
+    Described::parse(connection_file::read(&path)?, connection_file::folder_of(&path))
+        .with_context(|| format!("{} is wrong", path.display()))
 }
 
 fn component(path: &Path) -> anyhow::Result<Component> {
@@ -110,34 +117,34 @@ fn plan_plugin(component: Component, have: &[Installed]) -> anyhow::Result<Step>
     }
 }
 
-/// How secrets are to be treated.
-struct Secrets<'a> {
-    base: &'a Path,
-    /// Also those that the hub has already.
-    write_all: bool,
+/// Which secrets of connections that exist are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    /// Those that the hub does not have.
+    Missing,
+    All,
 }
 
-fn plan_connections(want: &[Described], have: &[Versioned<ConnectionView>], secrets: &Secrets<'_>) -> anyhow::Result<Vec<Step>> {
+fn plan_connections(want: &[Described], have: &[Versioned<ConnectionView>], secrets: Secrets) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for described in want {
         let name = &described.connection.name;
         match have.iter().find(|connection| connection.value.name == *name) {
-            None => steps.push(Step::Create(Box::new(described.with_secrets(secrets.base)?))),
+            None => steps.push(Step::Create(Box::new(described.with_secrets()?))),
             Some(existing) => steps.extend(plan_existing(described, existing, secrets)?),
         }
     }
     Ok(steps)
 }
 
-fn plan_existing(described: &Described, existing: &Versioned<ConnectionView>, secrets: &Secrets<'_>) -> anyhow::Result<Vec<Step>> {
+fn plan_existing(described: &Described, existing: &Versioned<ConnectionView>, secrets: Secrets) -> anyhow::Result<Vec<Step>> {
     let (have, want) = (&existing.value, &described.connection);
     let (id, name) = (have.id, have.name.clone());
     if have.plugin != want.plugin {
         bail!("{name:?} is a connection of the plugin {:?} and cannot become one of {:?}; use another name", have.plugin, want.plugin);
     }
     let mut patch = differences(have, want);
-    let sources = described.secrets.iter().filter(|(name, _)| secrets.write_all || !have.secret_names.contains(name));
-    let fetched = secrets::fetch(&sources.map(|(name, source)| (name.clone(), source.clone())).collect(), secrets.base)?;
+    let fetched = described.fetch_secrets(|name| secrets == Secrets::All || !have.secret_names.contains(name))?;
     if !fetched.is_empty() {
         patch.insert("secrets".to_owned(), json!(fetched));
     }
@@ -250,12 +257,11 @@ mod tests {
         serde_json::from_value(view).unwrap()
     }
 
-    fn planned(yaml: &str, have: Value, write_all: bool) -> Vec<String> {
-        let want = Described::parse(serde_yaml_ng::from_str(yaml).unwrap()).unwrap();
+    fn planned(yaml: &str, have: Value, secrets: Secrets) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("t"), "secret").unwrap();
-        let secrets = Secrets { base: folder.path(), write_all };
-        let steps = plan_connections(&[want], &[existing(have)], &secrets).unwrap();
+        let want = describe(serde_yaml_ng::from_str(yaml).unwrap(), folder.path()).unwrap();
+        let steps = plan_connections(&[want], &[existing(have)], secrets).unwrap();
         steps.iter().map(|step| step.text("", "d")).collect()
     }
 
@@ -263,21 +269,33 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_done() {
-        assert_eq!(planned(SAME, json!({}), false), ["connection crm: unchanged"]);
-        assert_eq!(planned(SAME, json!({}), true), ["updated connection crm (secrets)"]);
-        assert_eq!(planned(SAME, json!({"secret_names": []}), false), ["updated connection crm (secrets)"]);
-        assert_eq!(planned(SAME, json!({"config": {"a": 2}, "brand": "x"}), false), ["updated connection crm (brand, config)"]);
-        assert_eq!(planned(SAME, json!({"region": "GB", "paused": true}), false), ["connection crm: unchanged"]);
+        assert_eq!(planned(SAME, json!({}), Secrets::Missing), ["connection crm: unchanged"]);
+        assert_eq!(planned(SAME, json!({}), Secrets::All), ["updated connection crm (secrets)"]);
+        assert_eq!(planned(SAME, json!({"secret_names": []}), Secrets::Missing), ["updated connection crm (secrets)"]);
+        assert_eq!(planned(SAME, json!({"config": {"a": 2}, "brand": "x"}), Secrets::Missing), ["updated connection crm (brand, config)"]);
+        assert_eq!(planned(SAME, json!({"region": "GB", "paused": true}), Secrets::Missing), ["connection crm: unchanged"]);
         let paused = SAME.replace("name: crm", "name: crm, paused: true");
-        assert_eq!(planned(&paused, json!({}), false), ["paused connection crm"]);
-        assert_eq!(planned(&SAME.replace("name: crm", "name: other"), json!({}), false), ["created connection other"]);
+        assert_eq!(planned(&paused, json!({}), Secrets::Missing), ["paused connection crm"]);
+        assert_eq!(planned(&SAME.replace("name: crm", "name: other"), json!({}), Secrets::Missing), ["created connection other"]);
+    }
+
+    #[test]
+    fn a_connection_can_be_in_a_file_of_its_own_with_its_secrets_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        std::fs::write(folder.path().join("sub/crm.yaml"), SAME).unwrap();
+        std::fs::write(folder.path().join("sub/t"), "secret").unwrap();
+        let described = describe(json!("sub/crm.yaml"), folder.path()).unwrap();
+        assert_eq!(described.with_secrets().unwrap().secrets["token"], "secret");
+        std::fs::write(folder.path().join("sub/crm.yaml"), "{name: crm, plugin: rest, colour: red}").unwrap();
+        let error = format!("{:#}", describe(json!("sub/crm.yaml"), folder.path()).unwrap_err());
+        assert!(error.contains("crm.yaml") && error.contains("colour"), "{error}");
     }
 
     #[test]
     fn a_connection_keeps_its_plugin() {
-        let want = Described::parse(serde_yaml_ng::from_str("{name: crm, plugin: email}").unwrap()).unwrap();
-        let secrets = Secrets { base: Path::new("."), write_all: false };
-        let error = plan_connections(&[want], &[existing(json!({}))], &secrets).err().unwrap().to_string();
+        let want = describe(serde_yaml_ng::from_str("{name: crm, plugin: email}").unwrap(), Path::new(".")).unwrap();
+        let error = plan_connections(&[want], &[existing(json!({}))], Secrets::Missing).err().unwrap().to_string();
         assert!(error.contains("email") && error.contains("rest"), "{error}");
     }
 }

@@ -117,8 +117,8 @@ fn described(add: &AddConnection) -> anyhow::Result<NewConnection> {
     fields.entry("name").or_insert(plugin);
     let base = add.file.as_deref().map_or(Path::new("."), connection_file::folder_of);
     let in_file = add.file.as_ref().map_or_else(|| "the connection".to_owned(), |path| path.display().to_string());
-    let described = Described::parse(value).with_context(|| format!("{in_file} is wrong"))?;
-    let mut new = described.with_secrets(base)?;
+    let described = Described::parse(value, base).with_context(|| format!("{in_file} is wrong"))?;
+    let mut new = described.with_secrets()?;
     new.config = with_settings(new.config, &add.set)?;
     new.secrets.extend(from_flags(&add.secrets)?);
     new.grants.private_hosts.extend(add.private_hosts.iter().cloned());

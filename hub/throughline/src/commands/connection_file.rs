@@ -1,7 +1,7 @@
 //! A connection as it is written in a file: what `POST /v1/connections` takes, but secrets by reference.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
@@ -18,11 +18,13 @@ pub(crate) struct Described {
     pub(crate) secrets: BTreeMap<String, Source>,
     /// Whether the file says anything about being paused: if not, that stays as it is.
     pub(crate) says_paused: bool,
+    /// Where relative paths in it begin.
+    base: PathBuf,
 }
 
 impl Described {
-    /// From a file's value.
-    pub(crate) fn parse(value: Value) -> anyhow::Result<Self> {
+    /// From a file's value; relative paths in it are looked for in `base`.
+    pub(crate) fn parse(value: Value, base: &Path) -> anyhow::Result<Self> {
         let mut fields = match value {
             Value::Object(fields) => fields,
             other => return Err(anyhow::anyhow!("a connection is a map of fields, not {other}")),
@@ -31,14 +33,20 @@ impl Described {
         let secrets = typed(secrets)
             .map_err(|error| error.context("a secret is written as NAME: { env: VARIABLE } or NAME: { file: PATH }, never as itself"))?;
         let says_paused = fields.contains_key("paused");
-        Ok(Self { connection: typed(Value::Object(fields))?, secrets, says_paused })
+        Ok(Self { connection: typed(Value::Object(fields))?, secrets, says_paused, base: base.to_owned() })
     }
 
-    /// With its secrets; relative files are looked for in `base`.
-    pub(crate) fn with_secrets(&self, base: &Path) -> anyhow::Result<NewConnection> {
+    /// With all its secrets.
+    pub(crate) fn with_secrets(&self) -> anyhow::Result<NewConnection> {
         let mut connection = self.connection.clone();
-        connection.secrets = secrets::fetch(&self.secrets, base)?;
+        connection.secrets = self.fetch_secrets(|_| true)?;
         Ok(connection)
+    }
+
+    /// Those secrets whose name is wanted.
+    pub(crate) fn fetch_secrets(&self, wanted: impl Fn(&String) -> bool) -> anyhow::Result<BTreeMap<String, String>> {
+        let sources = self.secrets.iter().filter(|(name, _)| wanted(name)).map(|(name, source)| (name.clone(), source.clone()));
+        secrets::fetch(&sources.collect(), &self.base)
     }
 }
 
@@ -69,7 +77,7 @@ mod tests {
     use super::*;
 
     fn parsed(yaml: &str) -> anyhow::Result<Described> {
-        Described::parse(serde_yaml_ng::from_str(yaml).unwrap())
+        Described::parse(serde_yaml_ng::from_str(yaml).unwrap(), Path::new("."))
     }
 
     #[test]

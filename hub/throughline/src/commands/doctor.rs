@@ -14,12 +14,9 @@ use throughline_store::port::StoreError;
 use super::connection;
 use crate::arguments::{DEFAULT_URL, Doctor};
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data::Data;
 use crate::output;
-
-/// Below this the hub refuses to accept more (see `reserve_mib`); warned of at twice as much.
-const LOW_SPACE_MIB: u64 = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,10 +92,11 @@ enum Store {
 
 pub(crate) fn run(doctor: &Doctor, json: bool) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
-    let store = match Config::data_folder(&doctor.folder) {
-        Ok(root) => {
+    let config = Config::data_folder(&doctor.folder).and_then(|root| Ok((root, config::reserve_mib(&doctor.folder)?)));
+    let store = match config {
+        Ok((root, reserve)) => {
             report.good("config", "readable");
-            look_at_folder(&mut report, &root, doctor.deep)
+            look_at_folder(&mut report, &root, reserve, doctor.deep)
         }
         Err(error) => {
             report.wrong("config", format!("{error:#}"), "correct the file, or name another one with --config");
@@ -110,13 +108,13 @@ pub(crate) fn run(doctor: &Doctor, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if report.all_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn look_at_folder(report: &mut Report, root: &Path, deep: bool) -> Store {
+fn look_at_folder(report: &mut Report, root: &Path, reserve: u64, deep: bool) -> Store {
     let Ok(data) = Data::existing(root) else {
         report.skipped("data folder", format!("{} holds no store yet; `throughline serve` makes one", root.display()));
         return Store::Absent;
     };
     look_at_permissions(report, root);
-    look_at_space(report, root);
+    look_at_space(report, root, reserve);
     look_at_key(report, &data);
     look_at_plugins(report, &data);
     look_at_store(report, &data, deep)
@@ -140,11 +138,12 @@ fn look_at_permissions(report: &mut Report, root: &Path) {
     }
 }
 
-fn look_at_space(report: &mut Report, root: &Path) {
+/// Below `reserve_mib` the hub accepts nothing more; said at twice as much, while there is time.
+fn look_at_space(report: &mut Report, root: &Path, reserve: u64) {
     match rustix::fs::statvfs(root) {
         Ok(found) => {
             let free = found.f_bavail.saturating_mul(found.f_frsize) >> 20;
-            if free < LOW_SPACE_MIB {
+            if free < reserve.saturating_mul(2) {
                 report.wrong(
                     "disk",
                     format!("{free} MiB free"),

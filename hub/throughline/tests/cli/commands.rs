@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Hub, Place, component};
+use crate::support::{Hub, Place, Ran, component};
 
 /// A hub with the example plugin, which reads notes from a list over HTTP.
 fn with_plugin(place: &Place) -> (Hub, String) {
@@ -102,6 +102,26 @@ fn applying_twice_changes_nothing_the_second_time() {
     assert_eq!(apply(&[]).ok().out, "plugin minimal 0.1.0: unchanged\nupdated connection notes (brand, sync)\n");
     assert_eq!(apply(&["--json"]).ok().json()[1]["action"], "unchanged");
     assert_eq!(apply(&["--secrets"]).ok().out, "plugin minimal 0.1.0: unchanged\nupdated connection notes (secrets)\n");
+}
+
+#[test]
+fn the_example_can_be_applied() {
+    let place = Place::new();
+    let hub = place.serve();
+    for name in ["email", "asterisk", "rest"] {
+        component(name);
+    }
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/config/hub.yaml");
+    let mut command = place.command(&["apply", "--dry-run", "--file", example.to_str().unwrap(), "--url", &hub.url]);
+    for name in ["SUPPORT_MAIL_PASSWORD", "AMI_SECRET", "ARI_PASSWORD", "POCKETBASE_PASSWORD", "POCKETBASE_WEBHOOK_SECRET"] {
+        command.env(name, "x");
+    }
+    let planned = Ran::of(command.env("THROUGHLINE_KEY", hub.key().unwrap()).output().unwrap()).ok().out;
+    for line in
+        ["would install plugin rest", "would create connection support-mail", "would create connection pbx", "would create connection crm"]
+    {
+        assert!(planned.contains(line), "{line}: {planned}");
+    }
 }
 
 #[test]

@@ -62,6 +62,18 @@ fn the_first_admin_key_can_go_to_a_new_file_and_is_never_lost() {
 }
 
 #[test]
+fn who_lost_all_admin_keys_gets_another_at_the_next_start() {
+    let place = Place::new();
+    let first = place.serve().key().unwrap();
+    let hub = place.serve_with(&["--new-admin-key"]);
+    let second = hub.key().unwrap();
+    assert_ne!(first, second);
+    for key in [first, second] {
+        hub.run(&place, &key, &["connection", "list"]).ok();
+    }
+}
+
+#[test]
 fn a_store_whose_key_is_gone_is_not_opened_with_another() {
     let place = Place::new();
     place.serve().stop();
