@@ -1,4 +1,6 @@
 //! Invariants of the workspace, as tests.
 
+mod docs;
 mod layers;
+mod licences;
 mod sources;
