@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::hub::Hub;
 use crate::lanes::LaneGuard;
 use crate::metrics::Counter;
-use crate::services::ConnectionServices;
+use crate::services::{ConnectionServices, to_connector_error};
 use crate::{HubError, dispatch};
 
 /// The name under which a listener's checkpoint is kept among the cursors.
@@ -194,6 +194,22 @@ impl Hub {
         Ok(())
     }
 
+    /// Stops a running connection and starts it again, from one of its own tasks.
+    fn start_anew(&self, id: ConnectionId) {
+        let hub = self.clone();
+        // Detached on purpose: it ends the very task that asks for it.
+        tokio::spawn(async move {
+            let _lifecycle = hub.lifecycle(id).await;
+            if !hub.inner.running.lock().await.contains_key(&id) {
+                return;
+            }
+            hub.stop_connection(id).await;
+            if let Err(error) = hub.start_connection(id).await {
+                tracing::error!(connection = %id, %error, "the connection could not be started again");
+            }
+        });
+    }
+
     /// Stops a connection's tasks, if it runs. The caller holds its lifecycle.
     pub(crate) async fn stop_connection(&self, id: ConnectionId) {
         let running = self.inner.running.lock().await.remove(&id);
@@ -227,10 +243,30 @@ fn spawn_tasks(task: &Task, context: &crate::ingest::ConnectionContext) -> JoinS
         let seconds = context.sync.get(name).map_or(60, |sync| sync.poll_seconds).max(1);
         tasks.spawn(poll::run(task.clone(), name.clone(), entity.canonical, Duration::from_secs(u64::from(seconds))));
     }
+    if plugin.exports("source") && context.entities.is_empty() {
+        tasks.spawn(learn(task.clone()));
+    }
     if plugin.exports("sink") || plugin.exports("channel") {
         tasks.spawn(dispatch::run(task.clone()));
     }
     tasks
+}
+
+/// Asks for the entities of a config-driven connector until the silo answers, then has the connection started with them.
+async fn learn(task: Task) {
+    loop {
+        let Some(checked) = task.unless_stopped(task.hub.check_connection(task.id)).await else { return };
+        match checked {
+            Ok(report) if report.entities.is_empty() => return task.health.worked(task.hub.now()),
+            Ok(_) => return task.hub.start_anew(task.id),
+            Err(error) => {
+                tracing::warn!(connection = %task.id, %error, "the silo does not say what it holds; it will be asked again");
+                if !task.back_off(&to_connector_error(&error)).await {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// Runs a listener over and over.

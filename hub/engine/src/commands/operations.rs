@@ -75,6 +75,7 @@ impl Hub {
         let connection = letter.connection_id;
         let key = match &delivery.work {
             DeliveryWork::Write { entity, canonical_id } => {
+                tx.delete::<Deliveries>(&DeliveryKey::doubt(connection, entity, canonical_id));
                 lift_quarantine(tx, connection, entity, canonical_id, letter.error.field.as_deref())?;
                 DeliveryKey::write(connection, entity, canonical_id)
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind};
 use throughline_schemas::interaction::DeliveryState;
 use throughline_schemas::{Change, ChangeKind, DeadLetterId, Timestamp};
-use throughline_store::tables::{DeadLetter, DeadLetters, Deliveries, Delivery, DeliveryWork, Interactions, Links, Tx};
+use throughline_store::tables::{DeadLetter, DeadLetters, Deliveries, Delivery, DeliveryKey, DeliveryWork, Interactions, Links, Tx};
 
 use super::write::Planned;
 use super::{Dispatcher, Waiting};
@@ -14,6 +14,11 @@ use crate::HubError;
 use crate::clock::fresh;
 use crate::error::Result;
 use crate::ingest::{IngestBatch, bounded};
+
+/// The end of the year 9999: what is not before this is a mark, not work.
+pub(super) fn never() -> Timestamp {
+    Timestamp::from_millis(253_402_300_799_000)
+}
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
@@ -54,11 +59,24 @@ impl Dispatcher {
 
     /// Given up, for a person to see and replay.
     pub(super) async fn give_up(&self, waiting: &Waiting, error: ConnectorError) -> Result<()> {
+        self.give_up_with(waiting, error, false).await
+    }
+
+    /// Given up because it may have been made already: no later change makes it, until a person replays it.
+    pub(super) async fn give_up_in_doubt(&self, waiting: &Waiting, error: ConnectorError) -> Result<()> {
+        self.give_up_with(waiting, error, true).await
+    }
+
+    async fn give_up_with(&self, waiting: &Waiting, error: ConnectorError, in_doubt: bool) -> Result<()> {
         let id = DeadLetterId::from_bytes(fresh());
         let error = bounded(error);
         let at = self.task.hub.now();
         self.insist(|tx| {
             tx.delete::<Deliveries>(&waiting.key);
+            if let (true, DeliveryWork::Write { entity, canonical_id }) = (in_doubt, &waiting.delivery.work) {
+                let marker = Delivery { not_before: never(), ..waiting.delivery.clone() };
+                tx.put::<Deliveries>(&DeliveryKey::doubt(self.task.id, entity, canonical_id), &marker)?;
+            }
             self.put_letter(tx, id, &waiting.delivery, &error, at)
         })
         .await

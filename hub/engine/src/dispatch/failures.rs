@@ -27,7 +27,7 @@ impl Dispatcher {
             Verdict::RetryAt { .. } if error.class == ErrorClass::Cancelled => {
                 self.retry(waiting, attempts, CANCELLED_MS, in_doubt, Some(error)).await
             }
-            Verdict::RetryAt { .. } if in_doubt => self.give_up(waiting, error).await,
+            Verdict::RetryAt { .. } if in_doubt => self.give_up_in_doubt(waiting, error).await,
             Verdict::RetryAt { delay_ms } => self.retry(waiting, attempt, delay_ms, false, Some(error)).await,
             Verdict::PauseBudget { delay_ms } => {
                 self.pause(delay_ms);
@@ -52,7 +52,7 @@ impl Dispatcher {
         let Some(link) = &planned.link else {
             // A create: harmless to repeat where the silo knows our key, else only a person can tell.
             if is_blind(entity, None) {
-                return self.give_up(waiting, error).await;
+                return self.give_up_in_doubt(waiting, error).await;
             }
             return self.retry(waiting, attempt, backoff, false, Some(error)).await;
         };

@@ -230,7 +230,7 @@ impl Dispatcher {
                     if due.len() >= AT_ONCE {
                         return Ok((due, next));
                     }
-                } else {
+                } else if row.value.not_before < effects::never() {
                     next = Some(next.map_or(row.value.not_before, |next| next.min(row.value.not_before)));
                 }
             }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use throughline_domain::sync::Delta;
 use throughline_schemas::manifest::{Canonical, Entity};
 use throughline_schemas::sync::{FieldPolicy, Link};
-use throughline_schemas::{Change, EnquiryId, Profile, ProfileId};
-use throughline_store::tables::{Enquiries, Leaves, Links, LinksByCanonical, OpenConflicts, Tx};
+use throughline_schemas::{Change, ChangeKind, EnquiryId, Profile, ProfileId};
+use throughline_store::tables::{Deliveries, DeliveryKey, Enquiries, Leaves, Links, LinksByCanonical, OpenConflicts, Tx};
 
 use super::Dispatcher;
 use crate::error::Result;
@@ -26,7 +26,7 @@ impl Dispatcher {
     pub(super) fn plan_changes<'c>(&self, changes: impl Iterator<Item = &'c Change>) -> Result<BTreeSet<(String, String)>> {
         let context = self.task.hub.connection_context(self.task.id)?;
         let (mut profiles, mut enquiries) = (BTreeSet::new(), BTreeSet::new());
-        for change in changes {
+        for change in changes.filter(|change| changes_records(change.kind)) {
             profiles.extend(change.profile_id);
             enquiries.extend(change.enquiry_id);
             // Both halves of a profile that was taken apart may differ from their silo's records now.
@@ -51,6 +51,12 @@ impl Dispatcher {
     }
 }
 
+/// Whether a change of this kind makes one of our records another than it was. That a delivery failed must not lead to the same one.
+const fn changes_records(kind: ChangeKind) -> bool {
+    use ChangeKind::{EnquiryOpened, EnquiryUpdated, ProfileCreated, ProfileMerged, ProfileUnmerged, ProfileUpdated};
+    matches!(kind, ProfileCreated | ProfileUpdated | ProfileMerged | ProfileUnmerged | EnquiryOpened | EnquiryUpdated)
+}
+
 fn profile_targets(
     people: &mut People<'_>,
     context: &ConnectionContext,
@@ -69,7 +75,12 @@ fn profile_targets(
             }
         }
     }
-    if !linked && create && entity.writes.create && differs(people, context, entity, &root.to_string())? {
+    if !linked
+        && create
+        && entity.writes.create
+        && !is_in_doubt(people, context, entity, &root.to_string())?
+        && differs(people, context, entity, &root.to_string())?
+    {
         targets.push((entity.name.clone(), root.to_string()));
     }
     Ok(targets)
@@ -84,7 +95,7 @@ fn enquiry_target(
 ) -> Result<Option<(String, String)>> {
     let linked = people.tx.get::<LinksByCanonical>(&(*id.as_bytes(), context.id, entity.name.clone()))?.is_some();
     let possible = linked || (create && entity.writes.create);
-    if !possible {
+    if !possible || (!linked && is_in_doubt(people, context, entity, &id.to_string())?) {
         return Ok(None);
     }
     Ok(differs(people, context, entity, &id.to_string())?.then(|| (entity.name.clone(), id.to_string())))
@@ -114,6 +125,11 @@ pub(super) fn left_of(
         }
     }
     Ok(left)
+}
+
+/// Whether a person has to say first whether the silo has this record.
+pub(super) fn is_in_doubt(people: &mut People<'_>, context: &ConnectionContext, entity: &Entity, canonical_id: &str) -> Result<bool> {
+    Ok(people.tx.get::<Deliveries>(&DeliveryKey::doubt(context.id, &entity.name, canonical_id))?.is_some())
 }
 
 /// Whether the silo has a record of this person, of whichever of the profiles that were merged.

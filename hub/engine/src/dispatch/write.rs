@@ -9,7 +9,7 @@ use throughline_schemas::sync::{Link, SyncDirection};
 use throughline_schemas::{ProfileId, connector::ConnectorError};
 use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, Tx};
 
-use super::plan::{is_linked, left_of, subject};
+use super::plan::{is_in_doubt, is_linked, left_of, subject};
 use super::{Dispatcher, Waiting};
 use crate::error::Result;
 use crate::ingest::{Canon, ConnectionContext, People, projection};
@@ -71,7 +71,7 @@ impl Dispatcher {
                     let (alone, blind): (Vec<Planned>, Vec<Planned>) =
                         call.into_iter().partition(|planned| error.class != ErrorClass::Bug || !is_blind(entity, planned.link.as_ref()));
                     for planned in blind {
-                        self.give_up(&planned.waiting, error.clone()).await?;
+                        self.give_up_in_doubt(&planned.waiting, error.clone()).await?;
                     }
                     return Ok(alone);
                 }
@@ -90,7 +90,7 @@ impl Dispatcher {
             let canonical_id = canonical_id.clone();
             match self.plan_write(context, entity, &canonical_id, &waiting.delivery)? {
                 Plan::Done => self.forget(&waiting).await?,
-                Plan::InDoubt => self.give_up(&waiting, Self::broken_off()).await?,
+                Plan::InDoubt => self.give_up_in_doubt(&waiting, Self::broken_off()).await?,
                 Plan::Write(write) => {
                     let (link, op) = *write;
                     planned.push(Planned { waiting, canonical_id, link, op });
@@ -113,6 +113,9 @@ impl Dispatcher {
             && is_linked(&mut people, context, entity, profile)?
         {
             // Meanwhile the silo turned out to know this person.
+            return Ok(Plan::Done);
+        }
+        if subject.link.is_none() && is_in_doubt(&mut people, context, entity, canonical_id)? {
             return Ok(Plan::Done);
         }
         let want = projection(&mut people, context, entity, &subject.canon, subject.link.is_none())?;

@@ -88,7 +88,10 @@ impl Hub {
                 .into_iter()
                 .filter(|(identity, _)| identity.key.kind != IdentityType::External)
                 .collect();
-            leaf = people.resolve(&identities, true, None, None)?.leaf;
+            // Without any there is nobody to find, and nobody to make.
+            if !identities.is_empty() {
+                leaf = people.resolve(&identities, true, None, None)?.leaf;
+            }
         }
         let Some(leaf) = leaf else {
             let detail = "the record does not say whose it is: map `customer` (the silo's key of the person), `email` or `phone`";

@@ -172,14 +172,15 @@ impl Hub {
 
     /// The enquiries of a person that matter, over all profiles merged into one: those that live, and the last that ended.
     fn enquiries_of(&self, people: &mut People<'_>, root: ProfileId) -> Result<Vec<EnquiryId>> {
-        // Who opens one writes this row: two that found nothing open cannot both do so.
-        people.tx.get::<LatestEnquiries>(&root)?;
         let mut leaves = vec![root];
         if let Some((_, row)) = people.root_of(root)? {
             leaves.extend(row.value.members);
         }
         let mut ids = Vec::new();
         for leaf in leaves {
+            // Who opens one writes this row: two that found nothing open cannot both do so. It also shows what was opened in this very
+            // unit of work, which a scan does not.
+            ids.extend(people.tx.get::<LatestEnquiries>(&leaf)?.map(|row| row.value));
             let page = scan_rows::<EnquiriesByProfile>(people.tx.store(), leaf.as_bytes(), None, ENQUIRIES)?;
             let mut ended = 0;
             for (key, row) in page.rows {

@@ -67,7 +67,7 @@ impl Delivery {
 pub struct DeliveryKey {
     /// Which connection.
     pub connection: ConnectionId,
-    /// Lane and subject: `w/<entity>/<canonical id>` or `s/<interaction id>`.
+    /// Lane and subject: `w/<entity>/<canonical id>`, `s/<interaction id>`, or `d/…` for a write in doubt.
     pub name: String,
 }
 
@@ -76,6 +76,11 @@ impl DeliveryKey {
     #[must_use]
     pub fn write(connection: ConnectionId, entity: &str, canonical_id: &str) -> Self {
         Self { connection, name: format!("w/{entity}/{canonical_id}") }
+    }
+    /// Marks a record of which it is not known whether the silo made it: it is not made again without a person's word.
+    #[must_use]
+    pub fn doubt(connection: ConnectionId, entity: &str, canonical_id: &str) -> Self {
+        Self { connection, name: format!("d/{entity}/{canonical_id}") }
     }
     /// Of a message.
     #[must_use]

@@ -11,6 +11,8 @@ mod conversation;
 mod decision;
 mod delivery;
 mod enquiry;
+#[cfg(test)]
+mod golden_tests;
 mod idempotent;
 mod identity;
 mod inbox;

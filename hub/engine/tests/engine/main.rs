@@ -1,0 +1,12 @@
+//! The engine over a scripted silo: what comes in, whose it is, what goes out, what happens when things go wrong.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod commands;
+mod identity;
+mod ingest;
+mod outgoing;
+mod scripted;
+mod sending;
+mod supervisor;
+mod support;
+mod weaving;

@@ -1,0 +1,122 @@
+//! One golden file for what each table stores: a change that no longer reads it, or writes it otherwise, breaks the stores of users.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::golden::assert_golden;
+
+const AT: &str = "2026-11-21T12:00:00.000Z";
+const CNX: &str = "cnx_00000000000000000000000001";
+
+fn id<I: DeserializeOwned>(prefix: &str) -> I {
+    serde_json::from_value(json!(format!("{prefix}_00000000000000000000000007"))).expect(prefix)
+}
+
+fn check<T: Table>(sample: Value)
+where
+    T::Value: PartialEq + std::fmt::Debug + Serialize,
+{
+    let value: T::Value = serde_json::from_value(sample).expect(T::NAME);
+    assert_golden(T::NAME, T::VERSION, &value);
+}
+
+fn link() -> Value {
+    json!({"connection_id": CNX, "entity": "contact", "key": "42", "canonical_id": id::<Value>("pro"), "version": "3",
+           "shadow": {"company": "Engines", "email": null}, "quarantined": {"phone": "not a number"}, "refused": {"phone": "x"},
+           "seen_at": AT, "deleted_at": AT})
+}
+
+fn identity() -> Value {
+    json!({"type": "phone", "value": "+447700900001", "raw": "07700 900001", "sharing": "exclusive", "assurance": "asserted",
+           "first_seen": AT, "last_seen": AT})
+}
+
+fn fact() -> Value {
+    json!({"channel": "email", "direction": "inbound", "endpoint": "shop@shop.test", "conversation_key": "t", "occurred_at": AT,
+           "ended_at": AT, "participants": [{"role": "customer", "type": "email", "address": "ada@example.com", "name": "Ada", "sender": true}],
+           "thread": {"message_id": "a@b", "in_reply_to": ["c@d"], "references": ["c@d"], "tokens": ["t"]}, "automated": "list",
+           "variables": {"order": 4711},
+           "content": {"kind": "message", "subject": "Late", "text": "Hello", "text_reference": "sha256:00", "html_reference": "sha256:01",
+                       "attachments": [{"name": "a.pdf", "media_type": "application/pdf", "size": 7, "reference": "sha256:02"}]}})
+}
+
+fn merged(mut one: Value, other: Value) -> Value {
+    one.as_object_mut().expect("an object").extend(other.as_object().expect("an object").clone());
+    one
+}
+
+#[test]
+fn people() {
+    let field = json!({"value": "Ada", "source": CNX, "assurance": "confirmed", "at": AT});
+    check::<Leaves>(json!({"state": "identified", "fields": {"display_name": field}, "identities": [identity()],
+        "merged_into": id::<Value>("pro"), "members": [id::<Value>("pro")], "cannot_link": [id::<Value>("pro")], "created_at": AT, "updated_at": AT}));
+    check::<Identities>(json!({"links": [{"identity": identity(), "profile_id": id::<Value>("pro"), "method": "deterministic",
+        "decision_id": id::<Value>("dec"), "linked_at": AT, "retracted_at": AT}]}));
+    check::<Merges>(json!({"id": id::<Value>("mrg"), "survivor": id::<Value>("pro"), "loser": id::<Value>("pro"),
+        "members": [id::<Value>("pro")], "decision_id": id::<Value>("dec"), "at": AT, "undone_at": AT}));
+    check::<Decisions>(json!({"id": id::<Value>("dec"), "subject": "identity", "outcome": "it is Ada's",
+        "evidence": [{"rule": "exclusive identity", "detail": "phone"}], "alternatives": ["another"], "rules": "deterministic-1", "at": AT,
+        "profile_id": id::<Value>("pro"), "enquiry_id": id::<Value>("enq"), "interaction_id": id::<Value>("int")}));
+    check::<DecisionIndex>(json!({}));
+}
+
+#[test]
+fn what_happened() {
+    check::<Interactions>(merged(
+        fact(),
+        json!({"id": id::<Value>("int"), "connection_id": CNX, "external_id": "m1", "version": "2",
+        "conversation_id": id::<Value>("con"), "profile_id": id::<Value>("pro"), "enquiry_id": id::<Value>("enq"), "accepted_at": AT,
+        "delivery": "sent"}),
+    ));
+    check::<Inbox>(json!({"interaction": id::<Value>("int"), "version": "2"}));
+    check::<Timeline>(json!({}));
+    check::<ConversationTimeline>(json!({}));
+    check::<EnquiryTimeline>(json!({}));
+    check::<MessageIds>(json!({"conversation": id::<Value>("con"), "ours": true, "seen": true}));
+    check::<Conversations>(json!({"id": id::<Value>("con"), "connection_id": CNX, "channel": "email", "key": "t",
+        "profile_id": id::<Value>("pro"), "enquiry_id": id::<Value>("enq"), "endpoint": "shop@shop.test", "subject": "Late",
+        "started_at": AT, "updated_at": AT}));
+    check::<ConversationKeys>(id("con"));
+    let variable = json!({"value": "4711", "scope": "enquiry", "classification": "pii", "assurance": "asserted", "source": CNX, "at": AT, "expires_at": AT});
+    check::<Enquiries>(json!({"id": id::<Value>("enq"), "profile_id": id::<Value>("pro"), "reason": "Late", "status": "waiting",
+        "owner": "anna", "brand": "default", "variables": {"order": variable}, "follows": id::<Value>("enq"), "opened_at": AT, "updated_at": AT,
+        "resolved_at": AT}));
+    check::<EnquiriesByProfile>(json!("resolved"));
+    check::<LatestEnquiries>(id("enq"));
+}
+
+#[test]
+fn connections() {
+    check::<Connections>(json!({"name": "crm", "plugin": "espocrm", "plugin_version": "1.0.0", "config": {"host": "crm.test"},
+        "grants": {"hosts": ["https://{config.host}"], "private_hosts": ["crm.test"]},
+        "sync": {"contact": {"direction": "both", "create_remote": true, "poll_seconds": 60, "fields": {"company": "manual"}}},
+        "extract": [{"variable": "order", "pattern": "#(\\d+)", "classification": "internal"}], "brand": "default", "region": "GB",
+        "paused": true, "paused_because": "wrong password", "account_id": "a",
+        "entities": [{"name": "lead", "canonical": "profile", "cursor": "opaque"}], "created_at": AT, "updated_at": AT}));
+    check::<Secrets>(json!({"sealed": "bm9uY2U=", "set_at": AT}));
+    check::<Cursors>(json!({"cursor": {"page": 2}, "at": AT}));
+    check::<PluginState>(json!({"uid": 7}));
+    check::<DispatchCursors>(json!({"sequence": 7}));
+    check::<Links>(link());
+    check::<LinksByCanonical>(json!("42"));
+}
+
+#[test]
+fn what_is_left_to_do() {
+    let write = json!({"work": "write", "entity": "contact", "canonical_id": id::<Value>("pro"), "since": AT, "not_before": AT, "attempts": 2,
+        "in_doubt": true, "last_error": {"class": "transient", "message": "refused"}, "left_out": {"phone": "bad"}});
+    check::<Deliveries>(write.clone());
+    check::<DeadLetters>(json!({"id": id::<Value>("dlt"), "connection_id": CNX, "delivery": write,
+        "item": {"kind": "record", "entity": "contact", "key": "1", "version": "2", "at_ms": 3, "data": {}},
+        "error": {"class": "invalid_record", "message": "bad", "field": "/email", "retry_after_ms": 5, "details": {"a": 1}}, "at": AT}));
+    check::<Conflicts>(json!({"id": id::<Value>("cfl"), "connection_id": CNX, "entity": "contact", "key": "1", "canonical_id": "x",
+        "field": "company", "base": null, "theirs": "a", "ours": "b", "at": AT, "resolved_at": AT}));
+    check::<OpenConflicts>(id("cfl"));
+    check::<ApiKeys>(
+        json!({"id": id::<Value>("key"), "name": "k", "scopes": ["read", "admin"], "created_at": AT, "expires_at": AT, "revoked_at": AT}),
+    );
+    check::<IdempotentResponses>(json!({"request": "00", "status": 201, "body": "{}", "at": AT}));
+    check::<AuditLog>(json!({"actor": "key", "action": "profile.merge", "target": "x", "detail": {"a": 1}, "at": AT}));
+}
