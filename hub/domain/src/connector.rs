@@ -173,7 +173,8 @@ pub trait PluginHost: Send + Sync {
     fn open(&self, spec: ConnectionSpec, services: Arc<dyn HubServices>) -> Result<Arc<dyn Connector>, PluginError>;
 }
 
-/// One connection's running connector. Calls on it are serialised by the host; `listen` runs beside them in its own instance.
+/// One connection's running connector. Reads, writes and webhooks have an instance each and wait for others of their kind only;
+/// `listen` runs beside them in an instance of its own.
 ///
 /// Every method may fail with class `bug` (trap, limit), after which the next call gets a fresh instance.
 pub trait Connector: Send + Sync {

@@ -16,8 +16,6 @@ use throughline_store::tables::{
 use crate::clock::fresh;
 use crate::error::Result;
 
-/// Which rules decided, for the record.
-pub(crate) const RULES: &str = "deterministic-1";
 /// How many merges deep a profile can be looked for: roots are kept flat, so one step is the rule.
 const MAX_DEPTH: usize = 8;
 /// Identities kept with one profile; more than that is no person.
@@ -313,7 +311,7 @@ impl People<'_> {
             outcome: outcome.to_owned(),
             evidence,
             alternatives,
-            rules: RULES.to_owned(),
+            rules: throughline_domain::RULES.to_owned(),
             at: self.now,
             profile_id,
             enquiry_id,
