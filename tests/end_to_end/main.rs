@@ -1,3 +1,9 @@
 //! End to end: the real hub, real plugins, real systems, over HTTP.
 
+mod bad_input;
+mod cli;
+mod crm;
+mod durability;
+mod mail;
+mod pbx;
 mod story;

@@ -13,6 +13,8 @@ use serde_json::Value;
 /// Where the binary is, set by whoever built it.
 pub const BINARY: &str = "THROUGHLINE_BIN";
 const READY: &str = "throughline is ready at ";
+/// The largest file a test fetches.
+const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// A running hub. Stopped when dropped.
 #[derive(Debug)]
@@ -124,6 +126,19 @@ impl HubProcess {
         self.child = None;
     }
 
+    /// Installs a built plugin. What compiling it gave is shared between the hubs of all tests, which is the hub's own cache, filled.
+    pub fn install(&self, plugin: &str) -> Result<Value> {
+        let (shared, own) = (target().join("tmp").join("compiled"), self.data().join("cache"));
+        std::fs::create_dir_all(&shared)?;
+        // One compiles, the others wait for it.
+        let lock = std::fs::File::create(shared.join("lock"))?;
+        lock.lock()?;
+        copy_absent(&shared, &own)?;
+        let installed = self.client().install(plugin)?;
+        copy_absent(&own, &shared)?;
+        Ok(installed)
+    }
+
     /// A client with the admin key.
     pub fn client(&self) -> Client {
         Client::new(&self.url(), &self.key)
@@ -160,6 +175,18 @@ pub fn binary() -> Result<PathBuf> {
 pub fn component(name: &str) -> Result<Vec<u8>> {
     let path = target().join("plugins").join(format!("{name}.wasm"));
     std::fs::read(&path).with_context(|| format!("{} is missing: build it with `cargo xtask plugins`", path.display()))
+}
+
+/// Copies the compiled components and their sums that are not there yet.
+fn copy_absent(from: &Path, to: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        let goal = to.join(path.file_name().context("an entry has a name")?);
+        if path.extension().is_some_and(|extension| extension == "cwasm" || extension == "sha256") && !goal.exists() {
+            std::fs::copy(&path, &goal)?;
+        }
+    }
+    Ok(())
 }
 
 /// The workspace's target folder.
@@ -227,6 +254,44 @@ impl Client {
         let bytes = serde_json::to_vec(body)?;
         let headers = [("content-type", "application/json"), ("if-match", etag.as_str())];
         good("PATCH", path, self.request("PATCH", path, &headers, Some(&bytes))?)
+    }
+
+    /// The bytes at a path; anything but 200 is an error.
+    pub fn download(&self, path: &str) -> Result<Vec<u8>> {
+        let request = ureq::http::Request::builder().uri(format!("{}{path}", self.url));
+        let request = request.header("authorization", format!("Bearer {}", self.key)).body(())?;
+        let mut response = self.agent.run(request)?;
+        ensure!(response.status() == 200, "GET {path} answered {}", response.status());
+        Ok(response.body_mut().with_config().limit(LARGEST).read_to_vec()?)
+    }
+
+    /// All items of a list, page by page. `path` has no query of its own, or one.
+    pub fn all(&self, path: &str) -> Result<Vec<Value>> {
+        let glue = if path.contains('?') { '&' } else { '?' };
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}{glue}limit=200{cursor}"))?;
+            items.extend(page["items"].as_array().context("a list has items")?.iter().cloned());
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// The one person with an identity such as `email:ada@example.com`; none if nobody has it.
+    pub fn person(&self, identity: &str) -> Result<Option<Value>> {
+        let mut found = self.all(&format!("/v1/profiles?identity={}", identity.replace('+', "%2B")))?;
+        ensure!(found.len() <= 1, "{identity} leads to more than one profile: {found:?}");
+        Ok(found.pop())
+    }
+
+    /// All that happened with the person who has an identity, newest first; nothing if nobody has it.
+    pub fn timeline(&self, identity: &str) -> Result<Vec<Value>> {
+        match self.person(identity)? {
+            Some(person) => self.all(&format!("/v1/profiles/{}/timeline", person["id"].as_str().context("a profile has an id")?)),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Installs a built plugin.

@@ -4,7 +4,7 @@
 //! the agent's screen shows the mail before the phone is answered; her name is corrected in the CRM, and the next mail carries it.
 //! Every step is verified against the systems themselves, and timed.
 
-mod setting;
+pub mod setting;
 
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};

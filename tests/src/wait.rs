@@ -9,8 +9,20 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked at: often enough to measure milliseconds.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// How often it is looked at where nobody measures: seldom enough to leave the machine to those who work.
+const GLANCE: Duration = Duration::from_millis(25);
+
 /// Looks until there is something; an error says what was waited for and what was seen last.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    watch(what, LOOK, look)
+}
+
+/// Like [`until`], for what nobody measures.
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    watch(what, GLANCE, look)
+}
+
+fn watch<T>(what: &str, every: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     let mut last = None;
     while Instant::now() < deadline {
@@ -19,7 +31,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Resu
             Ok(None) => {}
             Err(error) => last = Some(error),
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(every);
     }
     let seen = last.map_or_else(String::new, |error| format!("; the last look failed: {error:#}"));
     Err(anyhow!("waited {PATIENCE:?} in vain for: {what}{seen}"))

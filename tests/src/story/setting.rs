@@ -48,7 +48,7 @@ impl Setting {
         say(&format!("The hub answers on {} (ready in {:.0} ms).", hub.url(), hub.started_in.as_secs_f64() * 1000.0));
         let client = hub.client();
         for plugin in ["email", "asterisk", "rest"] {
-            client.install(plugin).with_context(|| format!("installing {plugin}"))?;
+            hub.install(plugin).with_context(|| format!("installing {plugin}"))?;
         }
         client.post("/v1/connections", &mailbox(&mail)?).context("connecting the mailbox")?;
         client.post("/v1/connections", &asterisk(&pbx)).context("connecting Asterisk")?;
@@ -63,7 +63,7 @@ impl Setting {
 }
 
 /// The mailbox's connection.
-pub(super) fn mailbox(mail: &MailServer) -> Result<Value> {
+pub fn mailbox(mail: &MailServer) -> Result<Value> {
     Ok(json!({
         "name": "mailbox",
         "plugin": "email",
@@ -83,7 +83,7 @@ pub(super) fn mailbox(mail: &MailServer) -> Result<Value> {
 }
 
 /// The PBX's connection.
-pub(super) fn asterisk(pbx: &ReplayedPbx) -> Value {
+pub fn asterisk(pbx: &ReplayedPbx) -> Value {
     json!({
         "name": "pbx",
         "plugin": "asterisk",
@@ -97,7 +97,7 @@ pub(super) fn asterisk(pbx: &ReplayedPbx) -> Value {
 }
 
 /// The CRM's connection: the example that users start from, with this CRM's address.
-pub(super) fn crm_config(crm: &PocketBase) -> Result<Value> {
+pub fn crm_config(crm: &PocketBase) -> Result<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/connections/pocketbase.yaml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut connection: Value = serde_yaml_ng::from_str(&text).context("the example is no YAML")?;

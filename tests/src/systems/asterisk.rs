@@ -1,7 +1,8 @@
 //! A stand-in for an Asterisk: speaks a recording of a real one, byte for byte, to whoever logs in.
 //!
 //! The greeting goes out at once, the rest after the first action (the login) has come in. Until [`ReplayedPbx::play`] is called it
-//! goes no further than the answer to the login, so that a test decides when the call begins.
+//! goes no further than the answer to the login, so that a test decides when the call begins. It can also break off in mid-event,
+//! once, and go on with another recording for those who come back.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,30 +21,55 @@ const GAP: Duration = Duration::from_millis(3);
 #[derive(Debug)]
 pub struct ReplayedPbx {
     port: u16,
-    playing: Arc<AtomicBool>,
-    ended: Arc<AtomicBool>,
+    flags: Arc<Flags>,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    playing: AtomicBool,
+    /// The broken recording was told as far as it goes.
+    broke_off: AtomicBool,
+    ended: AtomicBool,
+}
+
+/// What is spoken: `broken` until it broke off, `whole` from then on.
+struct Scripts {
+    broken: Option<Vec<u8>>,
+    whole: Vec<u8>,
 }
 
 impl ReplayedPbx {
     /// Listens on a free port and waits for a login. `recording` is a folder with an `ami.s2c.raw`.
     pub fn start(recording: &Path) -> Result<Self> {
-        let path = recording.join("ami.s2c.raw");
-        let bytes = Arc::new(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+        Self::speaking(Scripts { broken: None, whole: read(recording)? })
+    }
+
+    /// Tells the first recording to the middle of an event in its middle and hangs up; who comes back hears the second.
+    pub fn start_breaking_off(first: &Path, second: &Path) -> Result<Self> {
+        let mut broken = read(first)?;
+        let middle = broken.len() / 2;
+        let event = position(&broken[middle..], b"\r\n\r\n").map_or(middle, |end| middle + end + 4);
+        // In mid-line of the event that begins there.
+        broken.truncate((event + 40).min(broken.len()));
+        Self::speaking(Scripts { broken: Some(broken), whole: read(second)? })
+    }
+
+    fn speaking(scripts: Scripts) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
-        let (playing, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let flags = (Arc::clone(&playing), Arc::clone(&ended));
+        let (flags, scripts) = (Arc::new(Flags::default()), Arc::new(scripts));
+        let shared = Arc::clone(&flags);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if flags.1.load(Ordering::Relaxed) {
+                if shared.ended.load(Ordering::Relaxed) {
                     return;
                 }
-                let (bytes, playing, ended) = (Arc::clone(&bytes), Arc::clone(&flags.0), Arc::clone(&flags.1));
+                let (scripts, flags) = (Arc::clone(&scripts), Arc::clone(&shared));
                 // A client that goes away in mid-call is the client's business.
-                thread::spawn(move || speak(stream, &bytes, &playing, &ended).ok());
+                thread::spawn(move || speak(stream, &scripts, &flags).ok());
             }
         });
-        Ok(Self { port, playing, ended })
+        Ok(Self { port, flags })
     }
 
     /// Where AMI answers on 127.0.0.1.
@@ -53,13 +79,13 @@ impl ReplayedPbx {
 
     /// Begins the call.
     pub fn play(&self) {
-        self.playing.store(true, Ordering::Release);
+        self.flags.playing.store(true, Ordering::Release);
     }
 }
 
 impl Drop for ReplayedPbx {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Release);
+        self.flags.ended.store(true, Ordering::Release);
         // Wakes the acceptor, which then sees that it is over.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
@@ -70,7 +96,14 @@ pub fn recording(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/asterisk/recordings").join(name)
 }
 
-fn speak(mut stream: TcpStream, bytes: &[u8], playing: &AtomicBool, ended: &AtomicBool) -> std::io::Result<()> {
+fn read(recording: &Path) -> Result<Vec<u8>> {
+    let path = recording.join("ami.s2c.raw");
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn speak(mut stream: TcpStream, scripts: &Scripts, flags: &Flags) -> std::io::Result<()> {
+    let broken = scripts.broken.as_deref().filter(|_| !flags.broke_off.load(Ordering::Acquire));
+    let bytes = broken.unwrap_or(&scripts.whole);
     let greeting = position(bytes, b"\r\n").map_or(bytes.len(), |end| end + 2);
     stream.write_all(&bytes[..greeting])?;
     let mut actions = BufReader::new(stream.try_clone()?);
@@ -79,9 +112,13 @@ fn speak(mut stream: TcpStream, bytes: &[u8], playing: &AtomicBool, ended: &Atom
     // The answer to the login goes out at once, what follows when the call begins.
     send_message(&mut stream, &mut rest)?;
     stream.set_read_timeout(Some(GAP))?;
-    while !ended.load(Ordering::Acquire) {
-        if playing.load(Ordering::Acquire) && !rest.is_empty() {
+    while !flags.ended.load(Ordering::Acquire) {
+        if flags.playing.load(Ordering::Acquire) && !rest.is_empty() {
             send_message(&mut stream, &mut rest)?;
+        }
+        if rest.is_empty() && broken.is_some() {
+            flags.broke_off.store(true, Ordering::Release);
+            return Ok(());
         }
         // A quiet PBX keeps the line open and answers pings.
         match actions.fill_buf() {

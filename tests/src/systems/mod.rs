@@ -3,3 +3,4 @@
 pub mod asterisk;
 pub mod email;
 pub mod pocketbase;
+pub mod stand_in;
