@@ -15,9 +15,9 @@ use crate::clock::fresh;
 use crate::error::Result;
 use crate::ingest::{IngestBatch, bounded};
 
-/// The end of the year 9999: what is not before this is a mark, not work.
+/// The year 9000: what is not before this is a mark, not work.
 pub(super) fn never() -> Timestamp {
-    Timestamp::from_millis(253_402_300_799_000)
+    Timestamp::from_millis(221_845_392_000_000)
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
