@@ -10,8 +10,8 @@ use crate::dial::{Dialer, Resolver, Trust};
 use crate::grants::Reachable;
 use crate::imports::http::Clients;
 use crate::options::Limits;
-use crate::usage::Usage;
 use crate::redact::Redactor;
+use crate::usage::Usage;
 
 /// One connection, as its guests' imports see it.
 pub(crate) struct Connection {

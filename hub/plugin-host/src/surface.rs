@@ -32,7 +32,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Surface, PluginError> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(malformed)? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                return Err(PluginError::NotAComponent("it is a core module; turn it into a component with `cargo xtask plugins`".to_owned()));
+                return Err(PluginError::NotAComponent(
+                    "it is a core module; turn it into a component with `cargo xtask plugins`".to_owned(),
+                ));
             }
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),

@@ -25,12 +25,15 @@ impl Cursor {
     pub(crate) fn resume(saved: Option<Value>, opened: Opened) -> Result<Self> {
         let start = Self { uidvalidity: opened.uidvalidity, uid: 0, modseq: opened.modseq };
         let Some(saved) = saved.filter(|saved| !saved.is_null()) else { return Ok(start) };
-        let cursor: Self = serde_json::from_value(saved).map_err(|error| {
-            errors::config(
-                "cursor",
-                format!("the saved position in the mailbox cannot be read ({error}); reset it to read from the beginning"),
-            )
-        })?;
+        let unreadable = |why: &str| {
+            let text = format!("the saved position in the mailbox cannot be read ({why}); reset it to read from the beginning");
+            errors::config("cursor", text)
+        };
+        // A list would pass for an object's members in order.
+        if !saved.is_object() {
+            return Err(unreadable("it is no object"));
+        }
+        let cursor: Self = serde_json::from_value(saved).map_err(|error| unreadable(&error.to_string()))?;
         if cursor.uidvalidity != opened.uidvalidity {
             log::warn(
                 "the server numbered the mailbox anew (UIDVALIDITY changed); reading it from the beginning, known mails are recognised",
@@ -72,6 +75,7 @@ mod tests {
             json!("x"),
             json!({}),
             json!([]),
+            json!([7, 5, null]),
             json!({"uidvalidity": 7}),
             json!({"uidvalidity": -1, "uid": 5}),
             json!({"uidvalidity": 7, "uid": 5, "offset": 1}),

@@ -69,6 +69,7 @@ impl Context {
             silo.reset();
         }
         self.order(&Orders::default());
+        self.tcp.values().for_each(|silo| silo.begin_anew());
     }
 
     /// What holds for the TCP silos from now on.
@@ -134,7 +135,10 @@ impl Context {
     }
 
     pub(crate) async fn check(&self, connected: &Connected) -> Result<CheckReport, ConnectorError> {
-        self.witness(connected.connector.check().await)
+        self.tcp.values().for_each(|silo| silo.checking(true));
+        let report = self.witness(connected.connector.check().await);
+        self.tcp.values().for_each(|silo| silo.checking(false));
+        report
     }
 
     /// The entities that are read.
@@ -144,7 +148,13 @@ impl Context {
     }
 
     /// One page; the state it changed is committed.
-    pub(crate) async fn page(&self, connected: &Connected, entity: &str, cursor: Option<&Value>, want: u32) -> Result<Page, ConnectorError> {
+    pub(crate) async fn page(
+        &self,
+        connected: &Connected,
+        entity: &str,
+        cursor: Option<&Value>,
+        want: u32,
+    ) -> Result<Page, ConnectorError> {
         let called = self.witness(connected.connector.read(entity, cursor, want).await)?;
         connected.desk.commit(called.state);
         Ok(called.value)
@@ -189,7 +199,8 @@ pub(crate) fn union(pages: &[Page]) -> Union {
 pub(crate) fn difference(got: &Union, wanted: &Union) -> Result<(), String> {
     let missing: Vec<&str> = wanted.keys().filter(|key| !got.contains_key(*key)).map(|(_, key)| key.as_str()).collect();
     let unwanted: Vec<&str> = got.keys().filter(|key| !wanted.contains_key(*key)).map(|(_, key)| key.as_str()).collect();
-    let other: Vec<&str> = wanted.iter().filter(|(key, item)| got.get(*key).is_some_and(|got| got != *item)).map(|((_, key), _)| key.as_str()).collect();
+    let other: Vec<&str> =
+        wanted.iter().filter(|(key, item)| got.get(*key).is_some_and(|got| got != *item)).map(|((_, key), _)| key.as_str()).collect();
     if missing.is_empty() && unwanted.is_empty() && other.is_empty() {
         return Ok(());
     }
@@ -199,19 +210,23 @@ pub(crate) fn difference(got: &Union, wanted: &Union) -> Result<(), String> {
 /// How long a stream may be silent before it is taken to have said everything.
 pub(crate) const QUIET: Duration = Duration::from_millis(700);
 
+/// When all that is expected has come, this long may something more come.
+const MORE: Duration = Duration::from_millis(30);
+
 /// Listens until it has handed over `enough` records, its stream ends, or nothing more comes; returns how it ended, if it did by itself.
 pub(crate) async fn listen(context: &Context, connected: &Connected, enough: Option<usize>) -> Option<Result<(), ConnectorError>> {
     let checkpoint = connected.desk.kept().checkpoint;
     let listening = connected.connector.listen(checkpoint);
     let mut listening = std::pin::pin!(listening);
+    let has_enough = || enough.is_some_and(|enough| listened(&connected.desk).len() >= enough) && !context.ends_by_itself();
     let ended = loop {
-        if enough.is_some_and(|enough| listened(&connected.desk).len() >= enough && !context.ends_by_itself()) {
-            break None;
-        }
+        let quiet = if has_enough() { MORE } else { QUIET };
         tokio::select! {
+            // First, so that there is a listener before it is told to stop.
+            biased;
             ended = &mut listening => break Some(context.witness(ended)),
             () = connected.desk.news() => {}
-            () = tokio::time::sleep(QUIET) => break None,
+            () = tokio::time::sleep(quiet) => break None,
         }
     };
     stop(&*connected.connector, listening, ended).await

@@ -57,6 +57,23 @@ impl Report {
         self.checks.iter().filter(|line| matches!(line.outcome, Outcome::Failed(_)))
     }
 
+    /// The last two lines: how many came out how, and what was used up.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mebibytes = self.peak_memory_bytes as f64 / f64::from(1 << 20);
+        format!(
+            "{} {}: {} passed, {} failed, {} skipped, {} not applicable\npeak memory {mebibytes:.1} MiB, CPU {} ms, {} calls",
+            self.plugin,
+            self.version,
+            self.count(|outcome| *outcome == Outcome::Passed),
+            self.failures().count(),
+            self.count(|outcome| matches!(outcome, Outcome::Skipped(_))),
+            self.count(|outcome| matches!(outcome, Outcome::NotApplicable(_))),
+            self.cpu_ms,
+            self.calls,
+        )
+    }
+
     fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
         self.checks.iter().filter(|line| is(&line.outcome)).count()
     }
@@ -76,17 +93,6 @@ impl fmt::Display for Line {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.checks.iter().try_for_each(|line| writeln!(f, "{line}"))?;
-        writeln!(
-            f,
-            "{} {}: {} passed, {} failed, {} skipped, {} not applicable",
-            self.plugin,
-            self.version,
-            self.count(|outcome| *outcome == Outcome::Passed),
-            self.failures().count(),
-            self.count(|outcome| matches!(outcome, Outcome::Skipped(_))),
-            self.count(|outcome| matches!(outcome, Outcome::NotApplicable(_))),
-        )?;
-        let mebibytes = self.peak_memory_bytes as f64 / f64::from(1 << 20);
-        write!(f, "peak memory {mebibytes:.1} MiB, CPU {} ms, {} calls", self.cpu_ms, self.calls)
+        f.write_str(&self.summary())
     }
 }

@@ -13,7 +13,7 @@ use super::{KitError, manifest_of};
 use crate::options::Limits;
 
 /// A check that takes longer does not end.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is tested.
 #[derive(Debug, Clone)]

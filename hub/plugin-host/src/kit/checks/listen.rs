@@ -48,6 +48,7 @@ fn whole<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
 /// Listens once with these orders and then undisturbed, as the hub would after a failure.
 async fn after(context: &Context, orders: &Orders, wanted: &Union) -> Verdict {
     let desk = Arc::new(Desk::default());
+    context.reset();
     context.order(orders);
     let connected = context.connect_to(desk.clone())?;
     if let Some(Err(error)) = listen(context, &connected, Some(wanted.len())).await

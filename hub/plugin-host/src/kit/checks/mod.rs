@@ -1,8 +1,8 @@
 //! The conformance checks, a file for each group. A check is given the plugin and its silos and says what is not as it must be.
 
 mod access;
-mod http;
 mod hostile;
+mod http;
 mod listen;
 mod manifest;
 mod read;
@@ -62,7 +62,8 @@ impl Need {
                 (!speaks).then(|| "the plugin does not ask for HTTP".to_owned())
             }
             Self::Secrets => {
-                let needs_none = plugin.manifest.auth.iter().all(|method| matches!(method, throughline_schemas::manifest::AuthMethod::None {}));
+                let needs_none =
+                    plugin.manifest.auth.iter().all(|method| matches!(method, throughline_schemas::manifest::AuthMethod::None {}));
                 (needs_none && context.plan.secrets.is_empty()).then(|| "the plugin declares no secret".to_owned())
             }
         }

@@ -45,7 +45,8 @@ fn twice_equal<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict>
             difference(&baseline(context, &entity).await?, &first).map_err(|text| format!("{entity}, a second time: {text}"))?;
             // From the last checkpoint on there is nothing new: what comes again may only be what is known.
             let checkpoint = pages.last().map(|page| page.checkpoint.clone());
-            let more = context.walk(&connected, &entity, checkpoint, USUAL).await.map_err(|error| format!("going on with {entity}: {error}"))?;
+            let more =
+                context.walk(&connected, &entity, checkpoint, USUAL).await.map_err(|error| format!("going on with {entity}: {error}"))?;
             let mut both = first.clone();
             both.extend(union(&more));
             difference(&both, &first).map_err(|text| format!("{entity}, from its last checkpoint on: {text}"))?;

@@ -119,7 +119,8 @@ fn replay<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
         let request = bench.good()?;
         let (_, first) = bench.post(request.clone()).await?;
         let (_, again) = bench.post(request).await?;
-        let known = |item: &Item| first.iter().any(|seen| (&seen.entity, &seen.key, &seen.version) == (&item.entity, &item.key, &item.version));
+        let known =
+            |item: &Item| first.iter().any(|seen| (&seen.entity, &seen.key, &seen.version) == (&item.entity, &item.key, &item.version));
         if !again.iter().all(known) {
             return Err(format!("repeated, it brought something new: {}", super::shortened(&format!("{again:?}"))));
         }
@@ -138,6 +139,8 @@ fn reserialised<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict
             return Err("a token proves nothing about the body: say in skip what keeps others from changing it".to_owned());
         }
         let other = format!(" {}", bench.plan.body);
-        bench.must_refuse("a body that means the same and is written otherwise", bench.request(&other, &bench.plan.body, bench.now())?).await
+        bench
+            .must_refuse("a body that means the same and is written otherwise", bench.request(&other, &bench.plan.body, bench.now())?)
+            .await
     })
 }

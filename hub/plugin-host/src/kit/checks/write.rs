@@ -41,10 +41,15 @@ impl<'c> Bench<'c> {
 
     async fn write(&self, ops: Vec<Op>) -> Result<Vec<Outcome>, String> {
         let ids: Vec<String> = ops.iter().map(|op| op.id.clone()).collect();
-        let called = self.context.witness(self.connected.connector.write(&self.plan.entity, ops).await).map_err(|error| error.to_string())?;
+        let called =
+            self.context.witness(self.connected.connector.write(&self.plan.entity, ops).await).map_err(|error| error.to_string())?;
         self.connected.desk.commit(called.state);
         let answered: Vec<&String> = called.value.iter().map(|outcome| &outcome.op_id).collect();
-        if answered.iter().copied().eq(ids.iter()) { Ok(called.value) } else { Err(format!("asked for {ids:?}, answered for {answered:?}")) }
+        if answered.iter().copied().eq(ids.iter()) {
+            Ok(called.value)
+        } else {
+            Err(format!("asked for {ids:?}, answered for {answered:?}"))
+        }
     }
 
     async fn one(&self, op: Op) -> Result<Result<Written, ConnectorError>, String> {
@@ -160,12 +165,15 @@ fn lost_response<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdic
         for lost in 0..requests {
             context.reset();
             let (bench, records) = (Bench::new(context)?, bench.count());
-            let records = records - 1;
             bench.silo.order(Fault::Lost, lost, 1);
             let first = bench.one(create("op-lost", &bench.plan.create)).await?;
             if let Err(error) = &first {
-                must_fail(&format!("when the answer to request {} is lost", lost + 1), &first, &[ErrorClass::Ambiguous, ErrorClass::Transient])
-                    .map_err(|text| format!("{text} ({error})"))?;
+                must_fail(
+                    &format!("when the answer to request {} is lost", lost + 1),
+                    &first,
+                    &[ErrorClass::Ambiguous, ErrorClass::Transient],
+                )
+                .map_err(|text| format!("{text} ({error})"))?;
             }
             bench.silo.behave();
             bench.done("trying again", create("op-lost", &bench.plan.create)).await?;
@@ -225,7 +233,8 @@ fn is_empty(value: &Value) -> bool {
 fn normalisers<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
     Box::pin(async move {
         let bench = Bench::new(context)?;
-        let declared: Vec<(String, Vec<String>)> = bench.declared().await?.fields.into_iter().map(|(name, field)| (name, field.normalisers)).collect();
+        let declared: Vec<(String, Vec<String>)> =
+            bench.declared().await?.fields.into_iter().map(|(name, field)| (name, field.normalisers)).collect();
         let no_values = Map::new();
         let unnormal = bench.plan.unnormal.as_object().unwrap_or(&no_values);
         for (name, normalisers) in declared.iter().filter(|(_, normalisers)| !normalisers.is_empty()) {

@@ -20,7 +20,7 @@ pub(crate) struct TcpScript {
     delimiter: String,
     /// The first that fits answers.
     rules: Vec<RuleScript>,
-    /// Rules that come before these while the silo plays a part: `expired`, `insufficient`, `echo`, `duplicate`.
+    /// Rules that come before these while the silo plays a part: `expired`, `insufficient`, `echo`; and `check` whenever `check` is called.
     #[serde(default)]
     parts: BTreeMap<String, Vec<RuleScript>>,
     /// Numbered texts for rules with `each`: files beside the script.
@@ -55,6 +55,10 @@ struct RuleScript {
     /// Said last.
     #[serde(default)]
     after: String,
+    /// After a connection that was cut off the file goes on where it was, from the message on that was cut: for silos that say each thing
+    /// once, however often somebody connects.
+    #[serde(default)]
+    resume: bool,
     /// The connection ends with that.
     #[serde(default)]
     close: bool,
@@ -84,6 +88,8 @@ pub(crate) struct Protocol {
 pub(crate) struct Said {
     pub(crate) bytes: Vec<u8>,
     pub(crate) close: bool,
+    /// Where in the bytes the part begins that goes on where it was cut, if one does.
+    pub(crate) resume: Option<usize>,
     pub(crate) next_delimiter: Option<String>,
 }
 
@@ -115,8 +121,8 @@ impl Protocol {
     }
 
     /// What is said to a message; an unknown one ends the connection, for a script must know what it is asked.
-    pub(crate) fn answer(&self, message: &str, part: Option<&str>) -> Said {
-        let special = part.and_then(|part| self.parts.get(part)).into_iter().flatten();
+    pub(crate) fn answer(&self, message: &str, parts: &[&str]) -> Said {
+        let special = parts.iter().filter_map(|part| self.parts.get(*part)).flatten();
         let rule = special.chain(&self.rules).find_map(|rule| rule.on.captures(message).map(|captures| (rule, captures)));
         let Some((rule, captures)) = rule else {
             tracing::warn!(message, "the kit's script has no rule for this");
@@ -132,9 +138,10 @@ impl Protocol {
             let named = numbers(&expand(set), &self.numbered);
             bytes.extend(named.into_iter().flat_map(|(number, text)| each(&rule.script.each, number, text).into_bytes()));
         }
+        let resume = rule.script.resume.then_some(bytes.len());
         bytes.extend_from_slice(&rule.file);
         bytes.extend(expand(&rule.script.after).into_bytes());
-        Said { bytes, close: rule.script.close, next_delimiter: rule.script.next_delimiter.clone() }
+        Said { bytes, close: rule.script.close, resume, next_delimiter: rule.script.next_delimiter.clone() }
     }
 }
 
@@ -196,13 +203,13 @@ mod tests {
         });
         let secrets = BTreeMap::from([("password".to_owned(), "a+b".to_owned())]);
         let protocol = Protocol::new(serde_json::from_value(script).unwrap(), folder.path(), &secrets).unwrap();
-        let said = |message: &str, part| String::from_utf8(protocol.answer(message, part).bytes).unwrap();
+        let said = |message: &str, part: Option<&str>| String::from_utf8(protocol.answer(message, part.as_slice()).bytes).unwrap();
         assert_eq!(said("a1 LOGIN a+b", None), "a1 OK\r\n");
         assert_eq!(said("a1 LOGIN aab", None), "a1 NO a1 LOGIN aab\r\n");
         assert_eq!(said("a1 LOGIN a+b", Some("expired")), "gone\r\n");
         assert_eq!(said("a2 GET 1:5", None), "* 3 12 hello\r\nyou\r\na2 OK\r\n");
         assert_eq!(said("a2 GET 4", None), "a2 OK\r\n");
         assert_eq!(said("FILE", None), "you\n");
-        assert!(protocol.answer("what?", None).close);
+        assert!(protocol.answer("what?", &[]).close);
     }
 }

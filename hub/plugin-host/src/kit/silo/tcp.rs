@@ -9,13 +9,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::http::Serving;
-use super::script::Protocol;
+use super::script::{Protocol, Said};
 
 /// What a check orders for the connections to come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Orders {
     /// The part it plays.
     pub(crate) part: Option<String>,
+    /// The plugin is asked to check.
+    pub(crate) checking: bool,
     /// The connection ends after so many bytes.
     pub(crate) cut: Option<usize>,
     /// What is sent comes in two pieces, the first of so many bytes.
@@ -30,6 +32,8 @@ pub(crate) struct TcpSilo {
     orders: Mutex<Orders>,
     /// Bytes said on the connection that said most.
     most_said: AtomicUsize,
+    /// How much of an answer that resumes was said before the connection was cut.
+    resume_at: AtomicUsize,
     pub(crate) port: u16,
 }
 
@@ -38,7 +42,8 @@ impl TcpSilo {
     pub(crate) async fn start(protocol: Protocol) -> io::Result<(Arc<Self>, Serving)> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
-        let silo = Arc::new(Self { protocol, orders: Mutex::default(), most_said: AtomicUsize::new(0), port });
+        let silo =
+            Arc::new(Self { protocol, orders: Mutex::default(), most_said: AtomicUsize::new(0), resume_at: AtomicUsize::new(0), port });
         let serving = silo.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -57,6 +62,16 @@ impl TcpSilo {
     /// What holds for the connections from now on.
     pub(crate) fn order(&self, orders: Orders) {
         *self.orders() = orders;
+    }
+
+    /// Whether the plugin is asked to check from now on.
+    pub(crate) fn checking(&self, checking: bool) {
+        self.orders().checking = checking;
+    }
+
+    /// Nothing was said yet.
+    pub(crate) fn begin_anew(&self) {
+        self.resume_at.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn has_part(&self, part: &str) -> bool {
@@ -78,19 +93,43 @@ impl TcpSilo {
         let orders = self.orders().clone();
         let mut mouth = Mouth { orders: &orders, said: 0 };
         let mut ended = mouth.say(&mut stream, self.protocol.greeting.as_bytes()).await?;
+        let parts: Vec<&str> = orders.part.as_deref().into_iter().chain(orders.checking.then_some("check")).collect();
         let mut heard = Vec::new();
         let mut delimiter = self.protocol.delimiter.clone();
         while !ended {
             let Some(message) = hear(&mut stream, &mut heard, &delimiter).await? else { break };
-            let said = self.protocol.answer(&message, orders.part.as_deref());
-            delimiter = said.next_delimiter.unwrap_or_else(|| self.protocol.delimiter.clone());
-            ended = mouth.say(&mut stream, &said.bytes).await? || (said.close && !orders.hold);
+            let said = self.protocol.answer(&message, &parts);
+            delimiter = said.next_delimiter.clone().unwrap_or_else(|| self.protocol.delimiter.clone());
+            let was_cut = self.answer(&mut mouth, &mut stream, &said).await?;
+            ended = was_cut || (said.close && !orders.hold);
             self.most_said.fetch_max(mouth.said, Ordering::Relaxed);
         }
         stream.shutdown().await?;
         // Closing over bytes that nobody has read would take back what was said.
         tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
     }
+
+    /// Says an answer, what resumes from where it was cut; whether it was cut off now.
+    async fn answer(&self, mouth: &mut Mouth<'_>, stream: &mut TcpStream, said: &Said) -> io::Result<bool> {
+        let Some(at) = said.resume else { return mouth.say(stream, &said.bytes).await };
+        let (always, once) = said.bytes.split_at(at);
+        if mouth.say(stream, always).await? {
+            return Ok(true);
+        }
+        let skipped = self.resume_at.swap(0, Ordering::Relaxed).min(once.len());
+        let before = mouth.said;
+        let was_cut = mouth.say(stream, &once[skipped..]).await?;
+        if was_cut {
+            let sent = &once[..skipped + mouth.said - before];
+            self.resume_at.store(whole_messages(sent, &self.protocol.delimiter), Ordering::Relaxed);
+        }
+        Ok(was_cut)
+    }
+}
+
+/// How many bytes the messages make that arrived whole.
+fn whole_messages(heard: &[u8], delimiter: &str) -> usize {
+    heard.windows(delimiter.len()).rposition(|window| window == delimiter.as_bytes()).map_or(0, |at| at + delimiter.len())
 }
 
 /// The next message without its end; none when the peer has left.
