@@ -15,7 +15,7 @@ fn rendered(file: &str) -> String {
 
 #[test]
 fn the_example_is_the_template_rendered() {
-    for file in ["src/lib.rs", "src/tests.rs", "manifest.json"] {
+    for file in ["src/lib.rs", "src/tests.rs", "manifest.json", "kit/kit.json", "kit/silo.json"] {
         let example = fs::read_to_string(sdk("../examples/minimal-plugin").join(file)).unwrap();
         assert!(
             rendered(file) == example,
@@ -26,7 +26,7 @@ fn the_example_is_the_template_rendered() {
 
 #[test]
 fn no_placeholder_is_left() {
-    for file in ["src/lib.rs", "src/tests.rs", "manifest.json", "Cargo.toml", "README.md", "BEHAVIOR.md", "gitignore"] {
+    for file in ["src/lib.rs", "src/tests.rs", "manifest.json", "Cargo.toml", "README.md", "BEHAVIOR.md", "gitignore", "kit/kit.json"] {
         let text = rendered(file);
         assert!(!text.contains('@'), "{file} has a placeholder that nobody fills in:\n{text}");
     }

@@ -110,6 +110,8 @@ pub(crate) enum Plugin {
     },
     /// Run a recording through a plugin and print the interactions that come of it, one JSON object a line.
     Replay(crate::commands::replay::Replay),
+    /// Try a component out against the silos that its kit scripts: offline, in the real host, under the real limits.
+    Test(crate::commands::kit::Test),
     /// Install a component in a running hub.
     Install {
         /// The component.

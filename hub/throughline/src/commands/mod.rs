@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod connection;
 pub(crate) mod connection_file;
 pub(crate) mod doctor;
+pub(crate) mod kit;
 pub(crate) mod lookup;
 pub(crate) mod plugin;
 pub(crate) mod plugin_check;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use throughline_schemas::manifest::Manifest;
 
-use super::{plugin_check, plugin_new, replay};
+use super::{kit, plugin_check, plugin_new, replay};
 use crate::arguments::{Plugin, Remote};
 use crate::client::Client;
 use crate::output;
@@ -25,6 +25,7 @@ pub(crate) fn run(command: Plugin, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         Plugin::New { name, into, sdk } => plugin_new::run(&name, into.as_deref(), sdk.as_deref(), json),
         Plugin::Check { component } => plugin_check::run(&component, json),
+        Plugin::Test(arguments) => kit::run(&arguments, json),
         Plugin::Replay(arguments) => replay::run(&arguments),
         Plugin::Install { component, remote } => install(&component, &remote, json),
         Plugin::List { remote } => list(&remote, json),

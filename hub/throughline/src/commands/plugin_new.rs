@@ -24,6 +24,8 @@ const FILES: &[(&str, &str)] = template! {
     ".gitignore" = "gitignore.in",
     "src/lib.rs" = "src/lib.rs.in",
     "src/tests.rs" = "src/tests.rs.in",
+    "kit/kit.json" = "kit/kit.json.in",
+    "kit/silo.json" = "kit/silo.json.in",
 };
 
 const LONGEST_NAME: usize = 64;
@@ -98,7 +100,9 @@ fn is_sdk(folder: &Path) -> bool {
 /// Writes the files; gives the SDK's path as it was written down.
 fn write(name: &str, folder: &Path, sdk: &Path) -> anyhow::Result<PathBuf> {
     let failed = |path: &Path| format!("cannot write {}", path.display());
-    fs::create_dir_all(folder.join("src")).with_context(|| failed(folder))?;
+    for part in ["src", "kit"] {
+        fs::create_dir_all(folder.join(part)).with_context(|| failed(folder))?;
+    }
     let sdk = path_between(&fs::canonicalize(folder)?, sdk);
     // A JSON string is a TOML string.
     let dependency = format!("{{ path = {} }}", serde_json::to_string(&sdk.to_string_lossy())?);
