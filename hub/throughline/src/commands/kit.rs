@@ -31,7 +31,11 @@ pub(crate) fn run(test: &Test, json: bool) -> anyhow::Result<ExitCode> {
     };
     let subject = Subject { component, kit, cache: kit::default_cache(), logs: Some(logs) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
-    let report = runtime.block_on(kit::test(subject, |line| if !json { say_line(line) }))?;
+    let report = runtime.block_on(kit::test(subject, |line| {
+        if !json {
+            say_line(line)
+        }
+    }))?;
     say(&report, json)?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -48,8 +52,7 @@ fn find(component: &Path, bytes: &[u8]) -> anyhow::Result<PathBuf> {
     let name = throughline_plugin_host::inspect(bytes)?.manifest.name;
     let path = component.canonicalize().with_context(|| format!("cannot find {}", component.display()))?;
     let below = [format!("plugins/{name}/kit"), format!("examples/{name}-plugin/kit"), "kit".to_owned()];
-    let candidates: Vec<PathBuf> =
-        path.ancestors().skip(1).flat_map(|folder| below.iter().map(move |below| folder.join(below))).collect();
+    let candidates: Vec<PathBuf> = path.ancestors().skip(1).flat_map(|folder| below.iter().map(move |below| folder.join(below))).collect();
     let found = candidates.iter().find(|folder| folder.join("kit.json").is_file());
     match found {
         Some(folder) => Ok(folder.clone()),
