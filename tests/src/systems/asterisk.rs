@@ -120,14 +120,14 @@ fn speak(mut stream: TcpStream, scripts: &Scripts, flags: &Flags) -> std::io::Re
             flags.broke_off.store(true, Ordering::Release);
             return Ok(());
         }
-        // A quiet PBX keeps the line open and answers pings.
+        // A quiet PBX keeps the line open and answers what it is asked.
         match actions.fill_buf() {
             Ok([]) => return Ok(()),
             Ok(_) => {
                 stream.set_read_timeout(None)?;
                 let action = read_action(&mut actions)?;
                 stream.set_read_timeout(Some(GAP))?;
-                pong(&mut stream, &action)?;
+                answer(&mut stream, &action)?;
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(error) => return Err(error),
@@ -143,13 +143,21 @@ fn send_message(stream: &mut TcpStream, rest: &mut &[u8]) -> std::io::Result<()>
     Ok(())
 }
 
-fn pong(stream: &mut TcpStream, action: &str) -> std::io::Result<()> {
+/// Answers as an Asterisk would whose account has the least rights and that has no calls beyond those it tells of.
+fn answer(stream: &mut TcpStream, action: &str) -> std::io::Result<()> {
     let header = |name: &str| action.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    if header("Action:").is_none_or(|action| !action.eq_ignore_ascii_case("ping")) {
-        return Ok(());
-    }
     let id = header("ActionID:").map_or_else(String::new, |id| format!("ActionID: {id}\r\n"));
-    stream.write_all(format!("Response: Success\r\n{id}Ping: Pong\r\n\r\n").as_bytes())
+    let said = match header("Action:").unwrap_or_default().to_ascii_lowercase().as_str() {
+        "ping" => "Response: Success\r\n@Ping: Pong\r\n\r\n",
+        "listcommands" => "Response: Success\r\n@CoreShowChannels: List currently active channels.\r\nPing: Keepalive command.\r\n\r\n",
+        "coresettings" => "Response: Success\r\n@SystemName: replayed\r\n\r\n",
+        "coreshowchannels" => {
+            "Response: Success\r\n@EventList: start\r\nMessage: Channels will follow\r\n\r\n\
+             Event: CoreShowChannelsComplete\r\n@EventList: Complete\r\nListItems: 0\r\n\r\n"
+        }
+        _ => "Response: Error\r\n@Message: Permission denied\r\n\r\n",
+    };
+    stream.write_all(said.replace('@', &id).as_bytes())
 }
 
 fn read_action(reader: &mut impl BufRead) -> std::io::Result<String> {
