@@ -53,6 +53,30 @@ pub struct Manifest {
     pub breaking_changes: BTreeMap<String, String>,
 }
 
+impl Manifest {
+    /// The patterns of all hosts it asks for: those of its capabilities, and where the hub is to get its OAuth tokens.
+    #[must_use]
+    pub fn hosts_asked(&self) -> Vec<String> {
+        let mut asked = self.capabilities.hosts.clone();
+        let origins = self.auth.iter().filter_map(|method| match method {
+            AuthMethod::Oauth2 { token_url, .. } => Some(origin_pattern(token_url)),
+            _ => None,
+        });
+        for origin in origins {
+            if !asked.iter().any(|host| host == origin) {
+                asked.push(origin.to_owned());
+            }
+        }
+        asked
+    }
+}
+
+/// Scheme, host and port of a URL, or the `{config.field}` that it begins with.
+fn origin_pattern(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + "://".len());
+    url[start..].find(['/', '?', '#']).map_or(url, |end| &url[..start + end])
+}
+
 /// What a plugin asks for. Effective is what it asks AND what the admin granted AND what the component imports.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -109,11 +133,12 @@ pub enum AuthMethod {
         /// The secret's name.
         secret: String,
     },
-    /// OAuth 2.0; the hub does the dance and the refresh.
+    /// OAuth 2.0; the hub does the dance and the refresh. Secrets `oauth_client_id` and perhaps `oauth_client_secret`; requests carry
+    /// `{secret:oauth_access_token}`. The URLs may hold `{config.field}`.
     Oauth2 {
         /// Where the user consents.
         authorize_url: String,
-        /// Where tokens are had and refreshed.
+        /// Where tokens are had and refreshed. Its origin counts as a host asked for.
         token_url: String,
         /// What is asked for.
         scopes: Vec<String>,
@@ -127,16 +152,16 @@ pub enum AuthMethod {
 pub struct RateBudget {
     /// Its name.
     pub name: String,
-    /// `connection` or `account`.
+    /// `connection` or `account`; both are kept for each connection.
     pub scope: String,
-    /// Which requests spend it: URL prefixes; empty means all.
+    /// Which requests spend it: URL prefixes, which may hold `{config.field}`; empty means all.
     #[serde(default)]
     pub matching: Vec<String>,
     /// How many requests in `per_seconds`.
     pub requests: u32,
     /// The window in seconds.
     pub per_seconds: u32,
-    /// Response headers that say what is left (`x-ratelimit-remaining`).
+    /// Response headers that say what is left (`x-ratelimit-remaining`) and when it begins anew (`x-ratelimit-reset`).
     #[serde(default)]
     pub headers: Vec<String>,
 }
@@ -279,4 +304,22 @@ pub struct Action {
     pub input: Value,
     /// JSON Schema of its output.
     pub output: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_urls_origin_is_asked_for() {
+        let cases = [
+            ("https://auth.example.com/oauth/token", "https://auth.example.com"),
+            ("https://{config.host}:{config.port}/token?x=1", "https://{config.host}:{config.port}"),
+            ("{config.base_url}/oauth/token", "{config.base_url}"),
+            ("https://auth.example.com", "https://auth.example.com"),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(origin_pattern(url), expected, "{url}");
+        }
+    }
 }

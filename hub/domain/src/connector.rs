@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use throughline_schemas::connector::{
-    CheckReport, ConnectorError, Found, HttpRequest, HttpResponse, Item, Op, Outcome, OutboundMessage, Page, Written,
+    CheckReport, ConnectorError, ErrorClass, Found, HttpRequest, HttpResponse, Item, Op, OutboundMessage, Outcome, Page, Written,
 };
 use throughline_schemas::manifest::Manifest;
 use throughline_schemas::{ConnectionId, Timestamp};
@@ -199,13 +199,33 @@ pub trait Connector: Send + Sync {
     /// Listens until the silo ends it, it fails, or [`Connector::stop`] is called (then `Ok` or class `cancelled`).
     fn listen(&self, checkpoint: Option<Value>) -> BoxFuture<'_, Result<(), ConnectorError>>;
     /// Sends a message.
-    fn send<'a>(&'a self, message: &'a OutboundMessage, idempotency_key: &'a str) -> BoxFuture<'a, Result<Called<Written>, ConnectorError>>;
+    fn send<'a>(&'a self, message: &'a OutboundMessage, idempotency_key: &'a str)
+    -> BoxFuture<'a, Result<Called<Written>, ConnectorError>>;
     /// Carries out an action.
-    fn act<'a>(&'a self, action: &'a str, input: &'a Value, idempotency_key: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>>;
+    fn act<'a>(
+        &'a self,
+        action: &'a str,
+        input: &'a Value,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>>;
     /// Converts a config or cursor written by an older version of the plugin.
     fn migrate<'a>(&'a self, what: &'a str, from_version: &'a str, value: &'a Value) -> BoxFuture<'a, Result<Value, ConnectorError>>;
+    /// Where a user is sent to consent to this connection, for a plugin that declares OAuth 2.0. `challenge` is PKCE's, by S256.
+    fn oauth_url(&self, redirect_uri: &str, state: &str, challenge: &str) -> Result<String, ConnectorError> {
+        let _ = (redirect_uri, state, challenge);
+        Err(no_oauth())
+    }
+    /// Exchanges the code that came back for tokens, stores them through [`HubServices::store_secrets`] and uses them from then on.
+    fn oauth_connect(&self, code: Secret, verifier: Secret, redirect_uri: String) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        drop((code, verifier, redirect_uri));
+        Box::pin(async { Err(no_oauth()) })
+    }
     /// Cancels what runs: imports answer `cancelled`, after a grace period the instances are dropped. Returns when they are gone.
     fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+fn no_oauth() -> ConnectorError {
+    ConnectorError::new(ErrorClass::Unsupported, "this connector does not use OAuth 2.0")
 }
 
 /// A file being written to the hub's content-addressed store.
@@ -226,6 +246,11 @@ pub trait HubServices: Send + Sync {
     fn blob_writer(&self, media_type: &str, name: Option<&str>, limit: u64) -> Result<Box<dyn BlobWriter>, ConnectorError>;
     /// A piece of a stored file; empty at its end.
     fn blob_read(&self, reference: &str, offset: u64, max: u32) -> Result<Vec<u8>, ConnectorError>;
+    /// Durably replaces secrets of the connection; returns when they are. For tokens that the silo has replaced.
+    fn store_secrets(&self, secrets: BTreeMap<String, Secret>) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        drop(secrets);
+        Box::pin(async { Err(ConnectorError::new(ErrorClass::Unsupported, "this hub keeps no secrets")) })
+    }
     /// The hub's clock, which the plugin sees as its own.
     fn now(&self) -> Timestamp;
 }

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use throughline_domain::connector::{ConnectionSpec, HubServices, PluginError, Secret};
+use throughline_domain::connector::{ConnectionSpec, HubServices, PluginError};
+use throughline_schemas::connector::ConnectorError;
 use throughline_schemas::manifest::Manifest;
 
+use crate::budgets::Budgets;
 use crate::dial::{Dialer, Resolver, Trust};
 use crate::grants::Reachable;
 use crate::imports::http::Clients;
+use crate::oauth::{self, Oauth};
 use crate::options::Limits;
 use crate::redact::Redactor;
 use crate::usage::Usage;
+use crate::secret_book::{SecretBook, Secrets};
 
 /// One connection, as its guests' imports see it.
 pub(crate) struct Connection {
@@ -19,7 +23,9 @@ pub(crate) struct Connection {
     pub(crate) plugin: String,
     /// The config as JSON text, as every call hands it over.
     pub(crate) config: String,
-    pub(crate) secrets: BTreeMap<String, Secret>,
+    pub(crate) secrets: SecretBook,
+    pub(crate) oauth: Option<Oauth>,
+    pub(crate) budgets: Budgets,
     pub(crate) redactor: Redactor,
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) clients: Clients,
@@ -47,12 +53,15 @@ impl Connection {
             connection: id.clone(),
             plugin: spec.plugin.clone(),
         });
+        let oauth = Oauth::resolve(manifest, &spec.config)?;
         Ok(Self {
             id,
             plugin: spec.plugin,
             config: spec.config.to_string(),
-            redactor: Redactor::new(&spec.secrets)?,
-            secrets: spec.secrets,
+            redactor: Redactor::new(&oauth::without_expiry(&spec.secrets))?,
+            secrets: SecretBook::new(spec.secrets, oauth.is_some()),
+            oauth,
+            budgets: Budgets::resolve(manifest, &spec.config)?,
             clients: Clients::new(dialer.clone()),
             dialer,
             services,
@@ -60,6 +69,17 @@ impl Connection {
             usage: Arc::default(),
             state_sizes: Mutex::new(BTreeMap::new()),
         })
+    }
+
+    /// The secrets for these templates, with an access token that is good if one of them asks for it.
+    pub(crate) async fn secrets_for<'t>(
+        self: &Arc<Self>,
+        templates: impl IntoIterator<Item = &'t str>,
+    ) -> Result<Arc<Secrets>, ConnectorError> {
+        if self.oauth.is_some() && templates.into_iter().any(oauth::asks_for_token) {
+            oauth::ensure_fresh(self).await?;
+        }
+        Ok(self.secrets.for_plugin())
     }
 
     /// Notes how large the entry under a key is; none when there is no such entry.

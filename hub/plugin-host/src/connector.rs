@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use throughline_domain::connector::{BoxFuture, Called, Connector, InstalledPlugin};
+use throughline_domain::connector::{BoxFuture, Called, Connector, InstalledPlugin, Secret};
 use throughline_schemas::connector::{
     CheckReport, ConnectorError, ErrorClass, Found, HttpRequest, HttpResponse, Item, Op, OutboundMessage, Outcome, Page, Written,
 };
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::call::{Answer, Call, bug, cancelled};
 use crate::connection::Connection;
 use crate::instance::{Live, Program};
+use crate::oauth;
 
 type Ending = Result<Called<Answer>, ConnectorError>;
 
@@ -176,6 +177,7 @@ impl Running {
                 drop(task.await);
             }
         }
+        oauth::settled(&self.connection, self.connection.limits.grace).await;
         *self.roles() = Roles::new();
     }
 }
@@ -328,6 +330,17 @@ impl Connector for Running {
     fn migrate<'a>(&'a self, what: &'a str, from_version: &'a str, value: &'a Value) -> BoxFuture<'a, Result<Value, ConnectorError>> {
         let call = Call::Migrate { what: what.to_owned(), from_version: from_version.to_owned(), value: value.to_string() };
         Box::pin(async { expect_answer!(self.value(call).await?, "migrate", Answer::Json(value) => value) })
+    }
+
+    fn oauth_url(&self, redirect_uri: &str, state: &str, challenge: &str) -> Result<String, ConnectorError> {
+        oauth::authorize_url(&self.connection, redirect_uri, state, challenge)
+    }
+
+    fn oauth_connect(&self, code: Secret, verifier: Secret, redirect_uri: String) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        let work = oauth::connect(self.connection.clone(), code, verifier, redirect_uri);
+        // On the guests' runtime, where the connection's client lives; and it goes on should the browser go away.
+        let task = self.runtime.spawn(work);
+        Box::pin(async { task.await.unwrap_or_else(|_| Err(cancelled())) })
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -243,6 +243,24 @@ impl ConfigView<'_> {
     }
 }
 
+/// The text with each `{config.field}` replaced by the connection's config; none if the config leaves a field out.
+pub(crate) fn filled(template: &str, manifest: &Manifest, config: &Value) -> Result<Option<String>, String> {
+    const START: &str = "{config.";
+    let view = ConfigView { config, schema: &manifest.config };
+    let (mut out, mut rest) = (String::new(), template);
+    while let Some(at) = rest.find(START) {
+        let end = rest[at..].find('}').ok_or("a placeholder lacks its closing brace")? + at + 1;
+        let field = placeholder(&rest[at..end]).ok_or_else(|| format!("{:?} is not a placeholder", &rest[at..end]))?;
+        let Some(value) = view.text(field)? else { return Ok(None) };
+        out.push_str(&rest[..at]);
+        rest = &rest[end..];
+        // Whoever writes a base URL may end it with a slash or not.
+        out.push_str(if rest.starts_with('/') { value.trim_end_matches('/') } else { &value });
+    }
+    out.push_str(rest);
+    Ok(Some(out))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     scheme: Scheme,
@@ -280,15 +298,18 @@ pub(crate) struct Reachable {
 impl Reachable {
     /// Resolves what was granted; refuses grants that go beyond the manifest.
     pub(crate) fn resolve(manifest: &Manifest, grants: &Grants, config: &Value) -> Result<Self, PluginError> {
-        if let Some(beyond) = grants.hosts.iter().find(|host| !manifest.capabilities.hosts.contains(host)) {
-            return Err(PluginError::Grants(format!("{beyond:?} is not among the hosts the plugin asks for ({})", listed(manifest))));
+        let asked = manifest.hosts_asked();
+        if let Some(beyond) = grants.hosts.iter().find(|host| !asked.contains(host)) {
+            return Err(PluginError::Grants(format!("{beyond:?} is not among the hosts the plugin asks for ({})", listed(&asked))));
         }
         let config = ConfigView { config, schema: &manifest.config };
         let mut reachable = Self { granted: Vec::new(), asked: Vec::new(), private_hosts: private_hosts(grants)? };
-        for text in &manifest.capabilities.hosts {
+        for text in &asked {
             let rule = Pattern::parse(text).and_then(|pattern| pattern.resolve(&config));
             let Some(rule) = rule.map_err(|detail| PluginError::Grants(format!("host pattern {text:?}: {detail}")))? else { continue };
-            check_transport(manifest, text, &rule)?;
+            if manifest.capabilities.hosts.contains(text) {
+                check_transport(manifest, text, &rule)?;
+            }
             if grants.hosts.contains(text) {
                 reachable.granted.push(rule.clone());
             }
@@ -315,8 +336,8 @@ impl Reachable {
     }
 }
 
-fn listed(manifest: &Manifest) -> String {
-    if manifest.capabilities.hosts.is_empty() { "none".to_owned() } else { manifest.capabilities.hosts.join(", ") }
+fn listed(asked: &[String]) -> String {
+    if asked.is_empty() { "none".to_owned() } else { asked.join(", ") }
 }
 
 fn private_hosts(grants: &Grants) -> Result<BTreeSet<String>, PluginError> {
@@ -362,6 +383,25 @@ mod tests {
     fn reachable(hosts: &[&str], config: Value) -> Result<Reachable, PluginError> {
         let grants = Grants { hosts: hosts.iter().map(ToString::to_string).collect(), private_hosts: vec![] };
         Reachable::resolve(&manifest(hosts), &grants, &config)
+    }
+
+    #[test]
+    fn a_template_takes_its_values_from_the_config() {
+        let manifest = manifest(&[]);
+        let config = json!({"host": "x.com", "base": "https://x.com/api/"});
+        let cases = [
+            ("https://{config.host}:{config.port}/a", Ok(Some("https://x.com:993/a"))),
+            ("{config.base}/a", Ok(Some("https://x.com/api/a"))),
+            ("{config.base}", Ok(Some("https://x.com/api/"))),
+            ("https://{config.absent}/", Ok(None)),
+            ("plain {braces}", Ok(Some("plain {braces}"))),
+            ("{config.host", Err(())),
+            ("{config.a b}", Err(())),
+        ];
+        for (template, expected) in cases {
+            let filled = filled(template, &manifest, &config);
+            assert_eq!(filled.as_ref().map(|text| text.as_deref()).map_err(|_| ()), expected, "{template}");
+        }
     }
 
     fn allowed(pattern: &str, config: Value, url: &str) -> bool {

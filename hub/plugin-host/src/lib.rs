@@ -17,6 +17,8 @@
 mod address;
 #[doc(hidden)]
 pub mod bench_support;
+mod bucket;
+mod budgets;
 mod call;
 mod compiled;
 mod connection;
@@ -30,9 +32,11 @@ mod imports;
 mod instance;
 pub mod kit;
 mod manifest;
+mod oauth;
 mod options;
 mod plugin_files;
 mod redact;
+mod secret_book;
 mod supervise;
 mod surface;
 mod template;

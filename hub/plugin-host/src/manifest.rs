@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use throughline_domain::connector::{InstalledPlugin, PluginError};
 use throughline_schemas::WIT_VERSIONS;
-use throughline_schemas::manifest::{MANIFEST_SECTION, Manifest};
+use throughline_schemas::manifest::{AuthMethod, MANIFEST_SECTION, Manifest};
 
 use crate::compiled::digest_of;
 use crate::grants::Pattern;
@@ -77,6 +77,8 @@ fn validate(manifest: &Manifest) -> Result<(), PluginError> {
     if manifest.config.get("type") != Some(&Value::String("object".to_owned())) {
         return Err(error("/config/type", "the config must be an object: \"type\": \"object\""));
     }
+    check_auth(manifest)?;
+    check_budgets(manifest)?;
     for (name, action) in &manifest.actions {
         check_schema(&format!("/actions/{name}/input"), &action.input)?;
         check_schema(&format!("/actions/{name}/output"), &action.output)?;
@@ -110,6 +112,43 @@ fn check_schema(pointer: &str, schema: &Value) -> Result<(), PluginError> {
         .map_err(|fault| error(format!("{pointer}{}", fault.instance_path()), format!("not a JSON Schema 2020-12: {fault}")))?;
     // Finds references that lead nowhere; ours has no means to fetch remote ones, which is as it should be.
     jsonschema::draft202012::new(schema).map(drop).map_err(|fault| error(pointer, format!("not a usable JSON Schema: {fault}")))
+}
+
+fn check_auth(manifest: &Manifest) -> Result<(), PluginError> {
+    for (index, method) in manifest.auth.iter().enumerate() {
+        let AuthMethod::Oauth2 { authorize_url, token_url, .. } = method else { continue };
+        for (name, url) in [("authorize_url", authorize_url), ("token_url", token_url)] {
+            let good = url.starts_with("https://") || url.starts_with("http://") || url.starts_with("{config.");
+            if !good {
+                return Err(error(format!("/auth/{index}/{name}"), format!("{url:?} is not a URL of http or https")));
+            }
+        }
+    }
+    // The origin of a token URL is a host pattern like any other.
+    for host in manifest.hosts_asked() {
+        Pattern::parse(&host).map_err(|fault| error("/auth", format!("token_url: {host:?}: {fault}")))?;
+    }
+    Ok(())
+}
+
+fn check_budgets(manifest: &Manifest) -> Result<(), PluginError> {
+    let mut names = BTreeSet::new();
+    for (index, budget) in manifest.rate_budgets.iter().enumerate() {
+        let at = |field: &str| format!("/rate_budgets/{index}/{field}");
+        if budget.name.is_empty() || !names.insert(budget.name.as_str()) {
+            return Err(error(at("name"), format!("{:?} is empty or there twice", budget.name)));
+        }
+        if !["connection", "account"].contains(&budget.scope.as_str()) {
+            return Err(error(at("scope"), format!("{:?} is not one of connection, account", budget.scope)));
+        }
+        if budget.requests == 0 {
+            return Err(error(at("requests"), "no request could ever be made"));
+        }
+        if budget.per_seconds == 0 {
+            return Err(error(at("per_seconds"), "a window of no length limits nothing"));
+        }
+    }
+    Ok(())
 }
 
 fn check_entities(manifest: &Manifest) -> Result<(), PluginError> {

@@ -5,7 +5,8 @@
 //! a word in a customer's e-mail, and data must not be changed for that.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
@@ -23,25 +24,60 @@ const SHORTEST_IN_DATA: usize = 8;
 /// Fewer characters of base64 would match ordinary text.
 const SHORTEST_ENCODED: usize = 8;
 
+/// Values learned later than this many others are forgotten: a token that was replaced so often is worth nothing any more.
+const MOST_LEARNED: usize = 16;
+
 /// Knows one connection's secrets.
 pub(crate) struct Redactor {
+    searchers: RwLock<Arc<Searchers>>,
+    known: Mutex<Known>,
+}
+
+struct Searchers {
     logs: Option<AhoCorasick>,
     data: Option<AhoCorasick>,
 }
 
+struct Known {
+    given: Vec<Secret>,
+    learned: VecDeque<Secret>,
+}
+
 impl Redactor {
     pub(crate) fn new(secrets: &BTreeMap<String, Secret>) -> Result<Self, PluginError> {
-        Ok(Self { logs: searcher(secrets, SHORTEST_IN_LOGS)?, data: searcher(secrets, SHORTEST_IN_DATA)? })
+        let given: Vec<Secret> = secrets.values().cloned().collect();
+        let searchers = RwLock::new(Arc::new(Searchers::new(&given)?));
+        Ok(Self { searchers, known: Mutex::new(Known { given, learned: VecDeque::new() }) })
+    }
+
+    /// Learns values that came after the connection was opened: tokens.
+    pub(crate) fn learn(&self, values: impl IntoIterator<Item = Secret>) -> Result<(), PluginError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for value in values {
+            if !known.given.contains(&value) && !known.learned.contains(&value) {
+                known.learned.push_back(value);
+            }
+        }
+        while known.learned.len() > MOST_LEARNED {
+            known.learned.pop_front();
+        }
+        let all: Vec<Secret> = known.given.iter().chain(&known.learned).cloned().collect();
+        *self.searchers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Searchers::new(&all)?);
+        Ok(())
+    }
+
+    fn searchers(&self) -> Arc<Searchers> {
+        self.searchers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// For logs and error messages.
     pub(crate) fn log<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        replace(self.logs.as_ref(), text)
+        replace(self.searchers().logs.as_ref(), text)
     }
 
     /// For text that is data.
     pub(crate) fn data<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        replace(self.data.as_ref(), text)
+        replace(self.searchers().data.as_ref(), text)
     }
 
     /// For text that is data and already ours.
@@ -54,7 +90,7 @@ impl Redactor {
 
     /// For bytes that are data.
     pub(crate) fn bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
-        match &self.data {
+        match &self.searchers().data {
             Some(searcher) if searcher.is_match(&bytes) => searcher.replace_all_bytes(&bytes, &vec![REDACTED; searcher.patterns_len()]),
             _ => bytes,
         }
@@ -87,8 +123,14 @@ fn replace<'t>(searcher: Option<&AhoCorasick>, text: &'t str) -> Cow<'t, str> {
     }
 }
 
-fn searcher(secrets: &BTreeMap<String, Secret>, shortest: usize) -> Result<Option<AhoCorasick>, PluginError> {
-    let forms: BTreeSet<String> = secrets.values().map(Secret::expose).filter(|value| value.len() >= shortest).flat_map(forms).collect();
+impl Searchers {
+    fn new(secrets: &[Secret]) -> Result<Self, PluginError> {
+        Ok(Self { logs: searcher(secrets, SHORTEST_IN_LOGS)?, data: searcher(secrets, SHORTEST_IN_DATA)? })
+    }
+}
+
+fn searcher(secrets: &[Secret], shortest: usize) -> Result<Option<AhoCorasick>, PluginError> {
+    let forms: BTreeSet<String> = secrets.iter().map(Secret::expose).filter(|value| value.len() >= shortest).flat_map(forms).collect();
     if forms.is_empty() {
         return Ok(None);
     }
@@ -146,6 +188,17 @@ mod tests {
             assert!(redactor.data(&text).contains(REDACTED), "{text}");
             assert!(redactor.log(&text).contains(REDACTED), "{text}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_is_learned_later_is_found_as_well_and_the_first_ones_are_not_forgotten() {
+        let redactor = redactor(CANARY);
+        for token in 0..100 {
+            redactor.learn([Secret::new(format!("token-number-{token}."))]).unwrap();
+        }
+        assert_eq!(redactor.data("Bearer token-number-99."), "Bearer [redacted]");
+        assert_eq!(redactor.log("Bearer token-number-98."), "Bearer [redacted]");
+        assert_eq!(redactor.data(CANARY), REDACTED);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! `http`: requests to granted hosts. Redirects are followed here, hop by hop, each asked of the grants anew; secrets are put in on the
 //! way out and taken out of what comes back.
 //!
+//! Every request spends the connection's rate budgets, and an access token that is refused is replaced once.
+//!
 //! Failures are classified for the retry policy: what failed before anything was sent is `transient`; what failed after, with a
 //! method that changes things, is `ambiguous`.
 
 mod client;
 mod outgoing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,22 +17,27 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Response, StatusCode, header};
 use serde::Deserialize;
+use throughline_domain::connector::Secret;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, HttpRequest, HttpResponse};
 use tokio::time::Instant;
+use url::Url;
 use wasmtime::component::Resource;
 
 pub(crate) use client::Clients;
-use outgoing::Outgoing;
+use outgoing::{Outgoing, templates};
 
 use super::{millis_or, parse_options};
 use crate::call::bug;
 use crate::connection::Connection;
 use crate::guest::Guest;
+use crate::oauth;
 use crate::wit::v0_1_0::{imports, request_from_guest, response_to_guest, types};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const REDIRECTS: u32 = 5;
 const MOST_REDIRECTS: u32 = 20;
+/// Longer waits for a rate budget are the hub's, which can do something else meanwhile.
+const LONGEST_BUDGET_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,16 +76,20 @@ pub struct Download {
 
 impl imports::http::Host for Guest {
     async fn send(&mut self, request: types::HttpRequest, options: Option<String>) -> Result<types::HttpResponse, types::Error> {
-        let sent = send(self.connection.clone(), request_from_guest(request), options);
-        let response = self.or_cancelled(sent).await;
+        let request = request_from_guest(request);
+        let response = match self.sending(&request, options) {
+            Ok(sending) => self.or_cancelled(send(sending, request)).await,
+            Err(error) => Err(error),
+        };
         response.map(response_to_guest).map_err(|error| self.guest_error(error))
     }
 }
 
 impl imports::http::HostDownload for Guest {
     async fn open(&mut self, request: types::HttpRequest, options: Option<String>) -> Result<Resource<Download>, types::Error> {
-        let opened = match self.check_sockets() {
-            Ok(()) => self.or_cancelled(open(self.connection.clone(), request_from_guest(request), options)).await,
+        let request = request_from_guest(request);
+        let opened = match self.check_sockets().and_then(|()| self.sending(&request, options)) {
+            Ok(sending) => self.or_cancelled(open(sending, request)).await,
             Err(error) => Err(error),
         };
         let opened = opened.and_then(|download| self.table.push(download).map_err(|error| bug(error.to_string())));
@@ -107,54 +119,128 @@ impl imports::http::HostDownload for Guest {
     }
 }
 
-async fn send(
-    connection: std::sync::Arc<Connection>,
-    request: HttpRequest,
-    options: Option<String>,
-) -> Result<HttpResponse, ConnectorError> {
-    let options: Options = parse_options(options)?;
-    let safe = is_safe(&request.method);
-    let work = async {
-        let response = follow(&connection, request, &options).await?;
-        let head = head_of(&response, &connection);
-        let body = collect(response.into_body(), options.max_body(&connection), safe).await?;
-        Ok(HttpResponse { body: connection.redactor.bytes(body), ..head })
-    };
-    match tokio::time::timeout(options.timeout(), work).await {
-        Ok(result) => result,
-        Err(_) => Err(timed_out(options.timeout(), safe)),
+impl Guest {
+    fn sending(&self, request: &HttpRequest, options: Option<String>) -> Result<Sending, ConnectorError> {
+        Sending::new(self.connection.clone(), request, options, self.deadline.map(Instant::from_std))
     }
 }
 
-async fn open(connection: std::sync::Arc<Connection>, request: HttpRequest, options: Option<String>) -> Result<Download, ConnectorError> {
-    let options: Options = parse_options(options)?;
-    let safe = is_safe(&request.method);
-    match tokio::time::timeout(options.timeout(), follow(&connection, request, &options)).await {
-        Ok(Ok(response)) => {
-            let head = head_of(&response, &connection);
-            Ok(Download { head, body: response.into_body(), rest: Bytes::new(), timeout: options.timeout() })
+/// A response, and until when its body must have come.
+struct Answered {
+    response: Response<Incoming>,
+    until: Instant,
+    /// The access token that the request carried to whoever answered.
+    token: Option<Secret>,
+}
+
+/// One request of a guest: what is the same for each time it is sent.
+struct Sending {
+    connection: Arc<Connection>,
+    options: Options,
+    safe: bool,
+    /// When the call ends that it is part of.
+    deadline: Option<Instant>,
+}
+
+impl Sending {
+    fn new(
+        connection: Arc<Connection>,
+        request: &HttpRequest,
+        options: Option<String>,
+        deadline: Option<Instant>,
+    ) -> Result<Self, ConnectorError> {
+        Ok(Self { connection, options: parse_options(options)?, safe: is_safe(&request.method), deadline })
+    }
+
+    /// Sends the request; once more with a fresh access token if the one it carried was refused.
+    async fn answer(&self, request: HttpRequest) -> Result<Answered, ConnectorError> {
+        if self.connection.oauth.is_none() {
+            return self.attempt(request).await;
         }
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(timed_out(options.timeout(), safe)),
+        let answered = self.attempt(request.clone()).await?;
+        match &answered.token {
+            Some(token) if answered.response.status() == StatusCode::UNAUTHORIZED => {
+                // Where nothing can be refreshed, the answer says more to the plugin than we could.
+                if oauth::replace(&self.connection, token).await? { self.attempt(request).await } else { Ok(answered) }
+            }
+            _ => Ok(answered),
+        }
+    }
+
+    async fn attempt(&self, request: HttpRequest) -> Result<Answered, ConnectorError> {
+        let secrets = self.connection.secrets_for(templates(&request)).await?;
+        let outgoing = Outgoing::new(&self.connection, &secrets, request, self.options.secrets_in_body)?;
+        let until = Instant::now() + self.options.timeout();
+        match tokio::time::timeout_at(until, self.follow(outgoing, until)).await {
+            Ok(followed) => {
+                let (response, carries_token) = followed?;
+                let token = if carries_token { secrets.get(oauth::ACCESS_TOKEN).cloned() } else { None };
+                Ok(Answered { response, until, token })
+            }
+            Err(_) => Err(timed_out(self.options.timeout(), self.safe)),
+        }
+    }
+
+    /// Sends the request and follows redirects, each hop checked like the first. Says whether the last one carried the access token.
+    async fn follow(&self, mut outgoing: Outgoing, until: Instant) -> Result<(Response<Incoming>, bool), ConnectorError> {
+        let connection = &self.connection;
+        let redirects = self.options.redirects.unwrap_or(REDIRECTS).min(MOST_REDIRECTS);
+        for _ in 0..=redirects {
+            connection.dialer.allow(&outgoing.target)?;
+            self.wait_for_budgets(outgoing.url(), until).await?;
+            let request = outgoing.to_request()?;
+            let response = connection.clients.send(request, self.options.ca_pem.as_deref(), outgoing.is_safe()).await?;
+            let (now, now_ms) = (Instant::now().into_std(), connection.services.now().as_millis());
+            connection.budgets.heed(outgoing.url(), response.status(), response.headers(), now, now_ms);
+            if redirects == 0 || !is_redirect(response.status()) {
+                return Ok((response, outgoing.carries_token));
+            }
+            let Some(location) = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok()) else {
+                return Ok((response, outgoing.carries_token));
+            };
+            outgoing = outgoing.redirected(response.status(), location)?;
+        }
+        Err(ConnectorError::new(ErrorClass::Config, format!("more than {redirects} redirects")))
+    }
+
+    /// Waits until the rate budgets let the request go. A wait that is long, or would outlast the call, is the hub's to do: refused.
+    async fn wait_for_budgets(&self, url: &Url, until: Instant) -> Result<(), ConnectorError> {
+        let budgets = &self.connection.budgets;
+        let now = Instant::now();
+        let latest = (now + LONGEST_BUDGET_WAIT).min(until).min(self.deadline.unwrap_or(until)).max(now).into_std();
+        let mut go = budgets.take(url, now.into_std(), latest)?;
+        loop {
+            tokio::time::sleep_until(go.into()).await;
+            // While this one waited, another may have been told to wait longer.
+            match budgets.reopening(url, Instant::now().into_std(), latest)? {
+                Some(reopened) => go = reopened,
+                None => return Ok(()),
+            }
+        }
     }
 }
 
-/// Sends the request and follows redirects, each hop checked like the first.
-async fn follow(connection: &Connection, request: HttpRequest, options: &Options) -> Result<Response<Incoming>, ConnectorError> {
-    let mut outgoing = Outgoing::new(connection, request, options.secrets_in_body)?;
-    let redirects = options.redirects.unwrap_or(REDIRECTS).min(MOST_REDIRECTS);
-    for _ in 0..=redirects {
-        connection.dialer.allow(&outgoing.target)?;
-        let response = connection.clients.send(outgoing.to_request()?, options.ca_pem.as_deref(), outgoing.is_safe()).await?;
-        if redirects == 0 || !is_redirect(response.status()) {
-            return Ok(response);
-        }
-        let Some(location) = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok()) else {
-            return Ok(response);
-        };
-        outgoing = outgoing.redirected(response.status(), location)?;
+async fn send(sending: Sending, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let Answered { response, until, .. } = sending.answer(request).await?;
+    let connection = &sending.connection;
+    let head = head_of(&response, connection);
+    let body = collect(response.into_body(), sending.options.max_body(connection), sending.safe);
+    match tokio::time::timeout_at(until, body).await {
+        Ok(body) => Ok(HttpResponse { body: connection.redactor.bytes(body?), ..head }),
+        Err(_) => Err(timed_out(sending.options.timeout(), sending.safe)),
     }
-    Err(ConnectorError::new(ErrorClass::Config, format!("more than {redirects} redirects")))
+}
+
+/// One request, as a guest sends it.
+#[cfg(test)]
+pub(crate) async fn fetch(connection: Arc<Connection>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    send(Sending::new(connection, &request, None, None)?, request).await
+}
+
+async fn open(sending: Sending, request: HttpRequest) -> Result<Download, ConnectorError> {
+    let response = sending.answer(request).await?.response;
+    let head = head_of(&response, &sending.connection);
+    Ok(Download { head, body: response.into_body(), rest: Bytes::new(), timeout: sending.options.timeout() })
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -181,7 +267,7 @@ fn head_of(response: &Response<Incoming>, connection: &Connection) -> HttpRespon
     HttpResponse { status: response.status().as_u16(), headers: response.headers().iter().map(header).collect(), body: Vec::new() }
 }
 
-async fn collect(mut body: Incoming, limit: usize, safe: bool) -> Result<Vec<u8>, ConnectorError> {
+pub(crate) async fn collect(mut body: Incoming, limit: usize, safe: bool) -> Result<Vec<u8>, ConnectorError> {
     let mut collected = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| unknown_outcome(format!("the answer broke off: {error}"), safe))?;

@@ -20,6 +20,7 @@ use crate::call::bug;
 use crate::connection::Connection;
 use crate::grants::Target;
 use crate::guest::Guest;
+use crate::secret_book::Secrets;
 use crate::template::{Place, render};
 use crate::wit::v0_1_0::{error_to_guest, types};
 
@@ -40,7 +41,7 @@ fn parse_options<T: DeserializeOwned + Default>(options: Option<String>) -> Resu
 
 /// The URL with secrets in its path and query, once its host is found to be granted. Secrets never go into the host: that would tell
 /// them to name servers.
-fn granted_url(connection: &Connection, template: &str) -> Result<Url, ConnectorError> {
+fn granted_url(connection: &Connection, secrets: &Secrets, template: &str) -> Result<Url, ConnectorError> {
     let invalid = |fault: url::ParseError| bug(format!("the URL is not valid: {fault}"));
     let (scheme, rest) = template.split_once("://").ok_or_else(|| bug("the URL must be absolute"))?;
     let (authority, rest) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
@@ -49,7 +50,7 @@ fn granted_url(connection: &Connection, template: &str) -> Result<Url, Connector
     }
     let origin = Url::parse(&format!("{scheme}://{authority}")).map_err(invalid)?;
     connection.dialer.allow(&Target::of_url(&origin).map_err(bug)?)?;
-    let rest = render(rest, &connection.secrets, Place::Percent)?;
+    let rest = render(rest, secrets, Place::Percent)?;
     let mut url = Url::parse(&format!("{scheme}://{authority}{}", rest.text)).map_err(invalid)?;
     url.set_fragment(None);
     Ok(url)

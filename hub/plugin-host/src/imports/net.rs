@@ -84,9 +84,11 @@ impl imports::net::HostConnection for Guest {
     }
 
     async fn write_secret(&mut self, socket: Resource<Socket>, template: String) -> Result<(), types::Error> {
+        let connection = self.connection.clone();
+        let rendered = self.or_cancelled(rendered(connection, template)).await;
         // A socket exists only towards a granted host, so that the secret may go there.
-        let written = match render(&template, &self.connection.secrets, Place::Line) {
-            Ok(rendered) => self.socket_write(&socket, rendered.text.as_bytes()).await,
+        let written = match rendered {
+            Ok(rendered) => self.socket_write(&socket, rendered.as_bytes()).await,
             Err(error) => Err(error),
         };
         written.map_err(|error| self.guest_error(error))
@@ -97,6 +99,11 @@ impl imports::net::HostConnection for Guest {
         self.sockets = self.sockets.saturating_sub(1);
         Ok(())
     }
+}
+
+async fn rendered(connection: Arc<Connection>, template: String) -> Result<String, ConnectorError> {
+    let secrets = connection.secrets_for([template.as_str()]).await?;
+    Ok(render(&template, &secrets, Place::Line)?.text)
 }
 
 impl Guest {

@@ -2,6 +2,7 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use throughline_domain::connector::Secret;
 use throughline_schemas::connector::{ConnectorError, ErrorClass};
 
 use crate::guest::Guest;
@@ -10,22 +11,19 @@ use crate::wit::v0_1_0::{imports, types};
 impl imports::secrets::Host for Guest {
     fn hmac_sha256(&mut self, name: String, data: Vec<u8>) -> Result<Vec<u8>, types::Error> {
         let value = self.secret(&name).map_err(|error| self.guest_error(error))?;
-        Ok(mac(value.as_bytes(), &data).finalize().into_bytes().to_vec())
+        Ok(mac(value.expose().as_bytes(), &data).finalize().into_bytes().to_vec())
     }
 
     fn equals(&mut self, name: String, data: Vec<u8>) -> Result<bool, types::Error> {
         let value = self.secret(&name).map_err(|error| self.guest_error(error))?;
-        Ok(equal_in_constant_time(value.as_bytes(), &data))
+        Ok(equal_in_constant_time(value.expose().as_bytes(), &data))
     }
 }
 
 impl Guest {
-    fn secret(&self, name: &str) -> Result<&str, ConnectorError> {
-        self.connection
-            .secrets
-            .get(name)
-            .map(throughline_domain::connector::Secret::expose)
-            .ok_or_else(|| ConnectorError::new(ErrorClass::Config, format!("the connection has no secret named {name:?}")).with_field(name))
+    fn secret(&self, name: &str) -> Result<Secret, ConnectorError> {
+        let missing = || ConnectorError::new(ErrorClass::Config, format!("the connection has no secret named {name:?}")).with_field(name);
+        self.connection.secrets.for_plugin().get(name).cloned().ok_or_else(missing)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::connection::Connection;
 use crate::dial::{CONNECT_TIMEOUT, Stream, transient};
 use crate::grants::{Scheme, Target};
 use crate::guest::Guest;
+use crate::secret_book::Secrets;
 use crate::template::{Place, render};
 use crate::wit::v0_1_0::{imports, types};
 
@@ -92,12 +93,14 @@ impl imports::net::HostWebsocket for Guest {
 async fn open(connection: Arc<Connection>, request: String) -> Result<WebSocket, ConnectorError> {
     let request: OpenRequest = serde_json::from_str(&request).map_err(|fault| bug(format!("request: {fault}")))?;
     let timeout = millis_or(request.connect_timeout_ms, CONNECT_TIMEOUT);
-    let url = granted_url(&connection, &request.url)?;
+    let templates = request.headers.iter().map(|(_, value)| value.as_str()).chain([request.url.as_str()]);
+    let secrets = connection.secrets_for(templates).await?;
+    let url = granted_url(&connection, &secrets, &request.url)?;
     let target = Target::of_url(&url).map_err(bug)?;
     if !matches!(target.scheme, Scheme::Wss | Scheme::Ws) {
         return Err(bug("a WebSocket's URL begins with wss:// or ws://"));
     }
-    let handshake = handshake(&connection, &request, &url)?;
+    let handshake = handshake(&secrets, &request, &url)?;
     let tls = connection.dialer.trust.config(request.ca_pem.as_deref())?;
     let stream = connection.dialer.open(&target, tls, timeout).await?;
     let limit = connection.limits.body_bytes();
@@ -110,7 +113,7 @@ async fn open(connection: Arc<Connection>, request: String) -> Result<WebSocket,
     Ok(WebSocket { stream, target, ping_every: millis_or(request.ping_interval_ms, PING_EVERY), heard: now, pinged: now })
 }
 
-fn handshake(connection: &Connection, request: &OpenRequest, url: &Url) -> Result<Request<()>, ConnectorError> {
+fn handshake(secrets: &Secrets, request: &OpenRequest, url: &Url) -> Result<Request<()>, ConnectorError> {
     let host = url[url::Position::BeforeHost..url::Position::AfterPort].to_owned();
     let mut handshake = Request::builder()
         .uri(url.as_str())
@@ -124,7 +127,7 @@ fn handshake(connection: &Connection, request: &OpenRequest, url: &Url) -> Resul
     }
     for (name, template) in &request.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bug(format!("{name:?} is not a header name")))?;
-        let value = render(template, &connection.secrets, Place::Header)?;
+        let value = render(template, secrets, Place::Header)?;
         let value =
             HeaderValue::from_str(&value.text).map_err(|_| bug(format!("the value of the header {name} holds a control character")))?;
         if !is_ours(&name) {

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use throughline_domain::connector::{BlobWriter, BoxFuture, HubServices, StateChanges};
+use throughline_domain::connector::{BlobWriter, BoxFuture, HubServices, Secret, StateChanges};
 use throughline_schemas::Timestamp;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item};
 use tokio::sync::Notify;
@@ -92,6 +92,14 @@ impl HubServices for Desk {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(blob.len());
         let end = start.saturating_add(usize::try_from(max).unwrap_or(usize::MAX)).min(blob.len());
         Ok(blob[start..end].to_vec())
+    }
+
+    /// Nothing of the kit outlives its run: a refresh token that the silo replaced must be fetched anew for the next one.
+    fn store_secrets(&self, secrets: BTreeMap<String, Secret>) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        if secrets.contains_key(crate::oauth::REFRESH_TOKEN) {
+            tracing::warn!("the silo replaced the refresh token, and the new one ends with this run");
+        }
+        Box::pin(async { Ok(()) })
     }
 
     fn now(&self) -> Timestamp {

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod bench;
+mod budgets;
 mod build;
 mod install;
 mod limits;
 mod network;
+mod oauth;
 mod secrets;
 mod services;
 mod stopping;

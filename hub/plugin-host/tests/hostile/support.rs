@@ -18,7 +18,7 @@ use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, Page};
 use throughline_schemas::{ConnectionId, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::build::hostile;
+use crate::build::{hostile, with_manifest};
 
 pub(crate) const CANARY: &str = "c4nary+s3cret/value";
 
@@ -79,6 +79,27 @@ impl Rig {
         let services = Arc::new(Services::default());
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
         let spec = ConnectionSpec { grants: Grants { hosts: owned(hosts), private_hosts: owned(private_hosts) }, config, ..spec() };
+        Connected { connector: self.host.open(spec, services.clone()).unwrap(), services }
+    }
+
+    /// A connection to `silo.example` of the hostile plugin with its manifest changed, and with OAuth's secrets.
+    pub(crate) async fn connect_as(&self, port: u16, change: impl FnOnce(&mut Value)) -> Connected {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let mut manifest: Value = serde_json::from_str(include_str!("../guests/hostile/manifest.json")).unwrap();
+        change(&mut manifest);
+        // The same name and version with other bytes is refused.
+        manifest["version"] = json!(format!("1.1.{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let installed = self.host.install(with_manifest(hostile(), manifest.to_string().as_bytes())).await.unwrap();
+        let services = Arc::new(Services::default());
+        let oauth =
+            [("oauth_client_id", "client"), ("oauth_access_token", "stale-access-token"), ("oauth_refresh_token", "first-refresh-token")];
+        let spec = ConnectionSpec {
+            version: installed.manifest.version,
+            config: json!({"host": "silo.example", "port": port}),
+            grants: Grants { hosts: vec![crate::network::HTTP.to_owned()], private_hosts: vec!["silo.example".to_owned()] },
+            secrets: oauth.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect(),
+            ..spec()
+        };
         Connected { connector: self.host.open(spec, services.clone()).unwrap(), services }
     }
 
@@ -159,6 +180,7 @@ pub(crate) type Emitted = (Vec<Item>, Option<Value>, StateChanges);
 pub(crate) struct Services {
     pub(crate) emitted: Mutex<Vec<Emitted>>,
     pub(crate) state: Mutex<BTreeMap<String, Value>>,
+    pub(crate) secrets: Mutex<BTreeMap<String, Secret>>,
     pub(crate) blobs: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     /// How many emits are accepted; the rest waits.
     pub(crate) room: Semaphore,
@@ -166,7 +188,13 @@ pub(crate) struct Services {
 
 impl Default for Services {
     fn default() -> Self {
-        Self { emitted: Mutex::default(), state: Mutex::default(), blobs: Arc::default(), room: Semaphore::new(1_000_000) }
+        Self {
+            emitted: Mutex::default(),
+            state: Mutex::default(),
+            secrets: Mutex::default(),
+            blobs: Arc::default(),
+            room: Semaphore::new(1_000_000),
+        }
     }
 }
 
@@ -190,6 +218,10 @@ impl HubServices for Services {
         let start = usize::try_from(offset).unwrap().min(blob.len());
         let end = (start + usize::try_from(max).unwrap()).min(blob.len());
         Ok(blob[start..end].to_vec())
+    }
+    fn store_secrets(&self, secrets: BTreeMap<String, Secret>) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        self.secrets.lock().unwrap().extend(secrets);
+        Box::pin(async { Ok(()) })
     }
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000)

@@ -12,6 +12,8 @@ use super::is_safe;
 use crate::call::bug;
 use crate::connection::Connection;
 use crate::grants::{Scheme, Target};
+use crate::oauth::asks_for_token;
+use crate::secret_book::Secrets;
 use crate::template::{Place, is_template, render};
 
 const USER_AGENT: &str = concat!("Throughline/", env!("CARGO_PKG_VERSION"));
@@ -41,32 +43,48 @@ pub(super) struct Outgoing {
     secret_headers: Vec<HeaderName>,
     body: Bytes,
     body_has_secret: bool,
+    /// Whether an OAuth access token goes along.
+    pub(super) carries_token: bool,
 }
 
 impl Outgoing {
     /// Asks the grants before any secret is put in.
-    pub(super) fn new(connection: &Connection, request: HttpRequest, secrets_in_body: bool) -> Result<Self, ConnectorError> {
-        let url = granted_url(connection, &request.url)?;
+    pub(super) fn new(
+        connection: &Connection,
+        secrets: &Secrets,
+        request: HttpRequest,
+        secrets_in_body: bool,
+    ) -> Result<Self, ConnectorError> {
+        let carries_token = connection.oauth.is_some() && templates(&request).any(asks_for_token);
+        let url = granted_url(connection, secrets, &request.url)?;
         let target = target_of(&url)?;
         let method =
             Method::from_bytes(request.method.as_bytes()).map_err(|_| bug(format!("{:?} is not an HTTP method", request.method)))?;
         if method == Method::CONNECT {
             return Err(bug("CONNECT is not for plugins"));
         }
-        let mut outgoing =
-            Self { target, url, method, headers: HeaderMap::new(), secret_headers: Vec::new(), body: Bytes::new(), body_has_secret: false };
-        outgoing.put_headers(connection, &request.headers)?;
-        outgoing.put_body(connection, request.body.unwrap_or_default(), secrets_in_body)?;
+        let mut outgoing = Self {
+            target,
+            url,
+            method,
+            headers: HeaderMap::new(),
+            secret_headers: Vec::new(),
+            body: Bytes::new(),
+            body_has_secret: false,
+            carries_token,
+        };
+        outgoing.put_headers(secrets, &request.headers)?;
+        outgoing.put_body(secrets, request.body.unwrap_or_default(), secrets_in_body)?;
         Ok(outgoing)
     }
 
-    fn put_headers(&mut self, connection: &Connection, headers: &[(String, String)]) -> Result<(), ConnectorError> {
+    fn put_headers(&mut self, secrets: &Secrets, headers: &[(String, String)]) -> Result<(), ConnectorError> {
         for (name, template) in headers {
             let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bug(format!("{name:?} is not a header name")))?;
             if OURS.contains(&parsed) {
                 continue;
             }
-            let value = render(template, &connection.secrets, Place::Header)?;
+            let value = render(template, secrets, Place::Header)?;
             let mut header = HeaderValue::from_str(&value.text).or_else(|_| HeaderValue::from_bytes(value.text.as_bytes()));
             if let (Ok(header), true) = (&mut header, value.has_secret) {
                 header.set_sensitive(true);
@@ -80,7 +98,7 @@ impl Outgoing {
 
     // In a form everything that comes from a person is percent-encoded, so that a template there can only be the plugin's own. In
     // any other body a customer's text may stand, and a customer who writes `{secret:password}` must not be sent the password.
-    fn put_body(&mut self, connection: &Connection, body: Vec<u8>, secrets_in_body: bool) -> Result<(), ConnectorError> {
+    fn put_body(&mut self, secrets: &Secrets, body: Vec<u8>, secrets_in_body: bool) -> Result<(), ConnectorError> {
         let form = self.content_type().is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         let template = std::str::from_utf8(&body).ok().filter(|text| (form || secrets_in_body) && is_template(text));
         let Some(template) = template else {
@@ -92,10 +110,14 @@ impl Outgoing {
             Some(kind) if kind.contains("json") => Place::Json,
             _ => Place::Line,
         };
-        let rendered = render(template, &connection.secrets, place)?;
+        let rendered = render(template, secrets, place)?;
         self.body_has_secret = rendered.has_secret;
         self.body = rendered.text.into();
         Ok(())
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
     }
 
     fn content_type(&self) -> Option<String> {
@@ -138,6 +160,7 @@ impl Outgoing {
     }
 
     fn leave_secrets_behind(&mut self, target: &Target) -> Result<(), ConnectorError> {
+        self.carries_token = false;
         if self.body_has_secret {
             let message = format!("a redirect to {target} would carry a secret in the body to another origin");
             return Err(ConnectorError::new(ErrorClass::Permission, message));
@@ -147,6 +170,12 @@ impl Outgoing {
         }
         Ok(())
     }
+}
+
+/// Every text of a request in which a secret may be asked for.
+pub(super) fn templates(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let body = request.body.as_deref().and_then(|body| std::str::from_utf8(body).ok());
+    request.headers.iter().map(|(_, value)| value.as_str()).chain([request.url.as_str()]).chain(body)
 }
 
 fn target_of(url: &Url) -> Result<Target, ConnectorError> {
