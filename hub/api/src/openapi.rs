@@ -192,6 +192,7 @@ fn tags() -> Value {
     let tags = [
         ("plugins", "Installed connectors."),
         ("connections", "Plugins configured for one real system each."),
+        ("oauth", "Where a browser comes back to from a silo's consent page."),
         ("hooks", "Where silos post to. No API key: the plugin checks the sender's signature."),
         ("profiles", "People, and what belongs to them."),
         ("lookup", "Who is calling? For IVRs and screen pops."),

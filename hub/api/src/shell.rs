@@ -48,7 +48,7 @@ fn operation(api: &Api, request: &Request) -> &'static str {
 
 /// Calls that wait for a silo or a compiler get more time.
 fn deadline(api: &Api, operation: &str) -> Duration {
-    let slow = ["plugins.install", "connections.", "hooks."];
+    let slow = ["plugins.install", "connections.", "hooks.", "oauth."];
     if slow.iter().any(|start| operation.starts_with(start)) { api.options().slow_timeout } else { api.options().timeout }
 }
 

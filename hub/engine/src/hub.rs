@@ -105,6 +105,8 @@ pub(crate) struct Inner {
     pub(crate) in_flight: Mutex<std::collections::HashSet<(String, String)>>,
     /// When each API key was last used.
     pub(crate) key_uses: Mutex<HashMap<ApiKeyId, Timestamp>>,
+    /// OAuth consents that were used, until they expire.
+    pub(crate) oauth_used: Mutex<HashMap<[u8; 16], Timestamp>>,
     pub(crate) stopping: watch::Sender<bool>,
 }
 
@@ -126,6 +128,7 @@ impl Hub {
             open: RwLock::default(),
             in_flight: Mutex::default(),
             key_uses: Mutex::default(),
+            oauth_used: Mutex::default(),
             stopping: watch::channel(false).0,
         };
         Ok(Self { inner: Arc::new(inner) })

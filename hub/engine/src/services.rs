@@ -1,9 +1,10 @@
 //! What a running connector may ask of the hub: one object for each connection.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use throughline_domain::connector::{BlobWriter, BoxFuture, HubServices, StateChanges};
+use throughline_domain::connector::{BlobWriter, BoxFuture, HubServices, Secret, StateChanges};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item};
 use throughline_schemas::{ConnectionId, Timestamp};
 use throughline_store::tables::{PluginState, read};
@@ -64,6 +65,10 @@ impl HubServices for ConnectionServices {
 
     fn blob_read(&self, reference: &str, offset: u64, max: u32) -> Result<Vec<u8>, ConnectorError> {
         self.hub()?.inner.blobs.read(reference, offset, max as usize).map_err(|error| blob_error(&error))
+    }
+
+    fn store_secrets(&self, secrets: BTreeMap<String, Secret>) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        Box::pin(async move { self.hub()?.store_secrets(self.connection, secrets).await.map_err(|error| to_connector_error(&error)) })
     }
 
     fn now(&self) -> Timestamp {

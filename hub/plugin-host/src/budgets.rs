@@ -212,7 +212,9 @@ mod tests {
         assert!(matches!(budgets(declared, json!({})), Err(PluginError::Grants(detail)) if detail.contains("/search")));
     }
 
-    fn closed_for(status: u16, answer: &[(&'static str, &str)]) -> Option<u128> {
+    type Headers<'h> = &'h [(&'static str, &'h str)];
+
+    fn closed_for(status: u16, answer: Headers<'_>) -> Option<u128> {
         let declared = json!([{
             "name": "x", "scope": "connection", "requests": 10, "per_seconds": 30,
             "headers": ["X-RateLimit-Remaining", "x-daily-remaining", "x-daily-renewal-reset"],
@@ -227,7 +229,7 @@ mod tests {
 
     #[test]
     fn answers_close_a_budget_for_as_long_as_they_say() {
-        let cases: &[(u16, &[(&'static str, &str)], Option<u128>)] = &[
+        let cases: &[(u16, Headers<'_>, Option<u128>)] = &[
             (200, &[], None),
             (429, &[], None),
             (429, &[("retry-after", "7")], Some(7000)),

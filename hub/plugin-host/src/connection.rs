@@ -14,8 +14,8 @@ use crate::imports::http::Clients;
 use crate::oauth::{self, Oauth};
 use crate::options::Limits;
 use crate::redact::Redactor;
-use crate::usage::Usage;
 use crate::secret_book::{SecretBook, Secrets};
+use crate::usage::Usage;
 
 /// One connection, as its guests' imports see it.
 pub(crate) struct Connection {

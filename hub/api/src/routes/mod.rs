@@ -8,6 +8,7 @@ mod enquiries;
 mod events;
 mod hooks;
 mod lookup;
+mod oauth;
 mod operations;
 pub(crate) mod plugins;
 mod profiles;
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Routes {
     let resources = [
         plugins::routes,
         connections::routes,
+        oauth::routes,
         hooks::routes,
         profiles::routes,
         lookup::routes,

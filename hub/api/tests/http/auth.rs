@@ -7,7 +7,8 @@ use throughline_engine::Scope;
 use crate::support::Api;
 
 /// Everything that may be asked for without a key.
-const PUBLIC: [&str; 6] = ["/hooks/{connection}", "/hooks/{connection}/{rest}", "/livez", "/readyz", "/openapi.json", "/docs"];
+const PUBLIC: [&str; 7] =
+    ["/hooks/{connection}", "/hooks/{connection}/{rest}", "/oauth/callback", "/livez", "/readyz", "/openapi.json", "/docs"];
 const SCOPES: [(&str, Scope); 4] = [("lookup", Scope::Lookup), ("read", Scope::Read), ("agent", Scope::Agent), ("write", Scope::Write)];
 
 /// Method, path and description of every operation.

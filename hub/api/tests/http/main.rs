@@ -9,6 +9,7 @@ mod events;
 mod examples;
 mod hooks;
 mod idempotency;
+mod oauth;
 mod paging;
 mod problems;
 mod resources;

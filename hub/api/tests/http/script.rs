@@ -1,11 +1,15 @@
 //! A plugin host whose one plugin does what the test says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use throughline_domain::connector::{
-    BoxFuture, Called, ConnectionSpec, Connector, HubServices, InstalledPlugin, PluginError, PluginHost, StateChanges,
+    BoxFuture, Called, ConnectionSpec, Connector, HubServices, InstalledPlugin, PluginError, PluginHost, Secret, StateChanges,
 };
 use throughline_schemas::ConnectionId;
 use throughline_schemas::connector::{
@@ -23,6 +27,13 @@ pub(crate) const PANICS: &[u8] = b"\0asm panic";
 pub(crate) struct Script {
     installed: Mutex<Vec<InstalledPlugin>>,
     services: Mutex<HashMap<ConnectionId, Arc<dyn HubServices>>>,
+    secrets: Mutex<HashMap<ConnectionId, BTreeMap<String, Secret>>>,
+    /// Connections opened from now on do not use OAuth.
+    pub(crate) no_oauth: AtomicBool,
+    /// Codes, verifiers and redirect URIs that were to be exchanged for tokens.
+    pub(crate) exchanged: Mutex<Vec<(String, String, String)>>,
+    /// The account that checks find, unless it is empty.
+    pub(crate) account: Mutex<String>,
     /// Requests that webhooks got.
     pub(crate) hooked: Mutex<Vec<HttpRequest>>,
     /// What webhooks answer.
@@ -38,6 +49,11 @@ impl Script {
     pub(crate) fn services(&self, id: ConnectionId) -> Arc<dyn HubServices> {
         self.services.lock().unwrap()[&id].clone()
     }
+
+    /// The secrets with which a connection was last opened.
+    pub(crate) fn secrets(&self, id: ConnectionId) -> BTreeMap<String, Secret> {
+        self.secrets.lock().unwrap()[&id].clone()
+    }
 }
 
 fn plugin() -> InstalledPlugin {
@@ -49,6 +65,10 @@ fn plugin() -> InstalledPlugin {
             "required": ["host"],
             "additionalProperties": false,
         },
+        "auth": [{
+            "method": "oauth2", "authorize_url": "https://silo.example/authorize", "token_url": "https://silo.example/token",
+            "scopes": ["mail"],
+        }],
         "entities": [{"name": "message", "canonical": "interaction", "readable": false, "cursor": "none"}],
         "channels": [{"channel": "email", "can": ["message"]}],
         "actions": {
@@ -95,13 +115,24 @@ impl PluginHost for ScriptedHost {
     }
     fn open(&self, spec: ConnectionSpec, services: Arc<dyn HubServices>) -> Result<Arc<dyn Connector>, PluginError> {
         self.0.services.lock().unwrap().insert(spec.id, services);
-        Ok(Arc::new(Scripted { script: self.0.clone(), plugin: plugin() }))
+        self.0.secrets.lock().unwrap().insert(spec.id, spec.secrets);
+        let mut plugin = plugin();
+        if self.0.no_oauth.load(Ordering::SeqCst) {
+            plugin.manifest.auth.clear();
+        }
+        Ok(Arc::new(Scripted { script: self.0.clone(), plugin, id: spec.id }))
     }
 }
 
 struct Scripted {
     script: Arc<Script>,
     plugin: InstalledPlugin,
+    id: ConnectionId,
+}
+
+/// PKCE's challenge for a verifier.
+pub(crate) fn challenge(verifier: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(verifier))
 }
 
 fn unsupported<T>() -> Result<T, ConnectorError> {
@@ -118,8 +149,9 @@ impl Connector for Scripted {
     }
     fn check(&self) -> BoxFuture<'_, Result<CheckReport, ConnectorError>> {
         Box::pin(async {
+            let account = self.script.account.lock().unwrap().clone();
             Ok(CheckReport {
-                account_id: "acct-1".to_owned(),
+                account_id: if account.is_empty() { "acct-1".to_owned() } else { account },
                 account_name: "Test".to_owned(),
                 missing_scopes: vec![],
                 warnings: vec![],
@@ -169,6 +201,20 @@ impl Connector for Scripted {
     }
     fn migrate<'a>(&'a self, _: &'a str, _: &'a str, value: &'a Value) -> BoxFuture<'a, Result<Value, ConnectorError>> {
         Box::pin(async move { Ok(value.clone()) })
+    }
+    fn oauth_url(&self, redirect_uri: &str, state: &str, challenge: &str) -> Result<String, ConnectorError> {
+        Ok(format!("https://silo.example/authorize?redirect_uri={redirect_uri}&state={state}&challenge={challenge}"))
+    }
+    fn oauth_connect(&self, code: Secret, verifier: Secret, redirect_uri: String) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        Box::pin(async move {
+            if code.expose() == "refused" {
+                return Err(ConnectorError::new(ErrorClass::Auth, "the silo refuses it: connect again"));
+            }
+            let tokens = ["access", "refresh"]
+                .map(|kind| (format!("oauth_{kind}_token"), Secret::new(format!("{kind}-token-for-{}", code.expose()))));
+            self.script.exchanged.lock().unwrap().push((code.expose().to_owned(), verifier.expose().to_owned(), redirect_uri));
+            self.script.services(self.id).store_secrets(tokens.into()).await
+        })
     }
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})

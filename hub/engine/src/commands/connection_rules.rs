@@ -61,7 +61,7 @@ fn extract_errors(rules: &[ExtractRule]) -> Vec<FieldError> {
 }
 
 fn grant_errors(plugin: &InstalledPlugin, record: &ConnectionRecord) -> Vec<FieldError> {
-    let asked = &plugin.manifest.capabilities.hosts;
+    let asked = plugin.manifest.hosts_asked();
     let beyond = record.grants.hosts.iter().enumerate().filter(|(_, host)| !asked.contains(host));
     beyond
         .map(|(index, host)| FieldError {

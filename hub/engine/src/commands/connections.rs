@@ -234,7 +234,7 @@ impl Hub {
         self.start_connection(id).await
     }
 
-    async fn set_paused(&self, id: ConnectionId, paused: bool, because: Option<String>) -> Result<()> {
+    pub(super) async fn set_paused(&self, id: ConnectionId, paused: bool, because: Option<String>) -> Result<()> {
         self.transact(|tx| {
             let mut row = tx.get::<Connections>(&id)?.ok_or_else(|| HubError::not_found("connection", id))?;
             if row.value.paused != paused || row.value.paused_because != because {
@@ -248,7 +248,7 @@ impl Hub {
         .await
     }
 
-    fn put_secrets(&self, tx: &mut Tx, id: ConnectionId, secrets: &BTreeMap<String, Option<String>>) -> Result<()> {
+    pub(super) fn put_secrets(&self, tx: &mut Tx, id: ConnectionId, secrets: &BTreeMap<String, Option<String>>) -> Result<()> {
         for (name, value) in secrets {
             let key = (id, name.clone());
             match value {

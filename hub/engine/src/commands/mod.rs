@@ -11,6 +11,7 @@ mod events;
 mod idempotency;
 mod keys;
 mod lookup;
+mod oauth;
 mod operations;
 mod plugins;
 mod profiles;

@@ -93,7 +93,7 @@ impl imports::net::HostWebsocket for Guest {
 async fn open(connection: Arc<Connection>, request: String) -> Result<WebSocket, ConnectorError> {
     let request: OpenRequest = serde_json::from_str(&request).map_err(|fault| bug(format!("request: {fault}")))?;
     let timeout = millis_or(request.connect_timeout_ms, CONNECT_TIMEOUT);
-    let templates = request.headers.iter().map(|(_, value)| value.as_str()).chain([request.url.as_str()]);
+    let templates = request.headers.values().map(String::as_str).chain([request.url.as_str()]);
     let secrets = connection.secrets_for(templates).await?;
     let url = granted_url(&connection, &secrets, &request.url)?;
     let target = Target::of_url(&url).map_err(bug)?;

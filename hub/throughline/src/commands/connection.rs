@@ -136,7 +136,7 @@ fn hosts_asked_for(client: &Client, new: &NewConnection) -> anyhow::Result<Vec<S
     // The hub lists versions in order and takes the newest as well.
     let found = installed.iter().rfind(|plugin| plugin.manifest.name == new.plugin && wanted(&plugin.manifest.version));
     match found {
-        Some(plugin) => Ok(plugin.manifest.capabilities.hosts.clone()),
+        Some(plugin) => Ok(plugin.manifest.hosts_asked()),
         None => {
             let names: Vec<&str> = installed.iter().map(|plugin| plugin.manifest.name.as_str()).collect();
             let (plugin, names) = (&new.plugin, output::listed(&names));

@@ -72,7 +72,7 @@ fn text(report: &Report) -> String {
         lines.push(line("WIT", format!("{} (this hub knows {})", manifest.wit, WIT_VERSIONS.join(", "))));
         lines.push(line("exports", output::listed(&report.exports)));
         lines.push(line("imports", output::listed(&report.imports)));
-        lines.push(line("hosts", output::listed(&manifest.capabilities.hosts)));
+        lines.push(line("hosts", output::listed(&manifest.hosts_asked())));
         lines.push(line("transport", output::listed(&manifest.capabilities.transports)));
         lines.push(line(
             "limits",
