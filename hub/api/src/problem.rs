@@ -249,9 +249,11 @@ fn plugin(error: &PluginError) -> Problem {
         PluginError::NotInstalled { .. } => Problem::new(Code::NotFound, error.to_string()),
         PluginError::Grants(_) => Problem::pointer(Code::Invalid, "/grants", error.to_string()),
         PluginError::Internal(cause) => Problem::internal(cause.clone()),
-        PluginError::NotAComponent(_) | PluginError::Manifest { .. } | PluginError::WitVersion { .. } | PluginError::Mismatch(_) => {
-            Problem::new(Code::PluginRefused, error.to_string())
-        }
+        PluginError::NotAComponent(_)
+        | PluginError::Manifest { .. }
+        | PluginError::WitVersion { .. }
+        | PluginError::Mismatch(_)
+        | PluginError::Signature(_) => Problem::new(Code::PluginRefused, error.to_string()),
     }
 }
 

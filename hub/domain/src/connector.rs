@@ -52,6 +52,9 @@ pub struct InstalledPlugin {
     pub exports: Vec<String>,
     /// The import interfaces it uses: `http`, `net`, …
     pub imports: Vec<String>,
+    /// Who signed it: the name of a key the admin trusts, or `unknown key ed25519:…`. None if it is not signed. A signature that does
+    /// not fit is never among these: such a component is refused.
+    pub signed_by: Option<String>,
 }
 
 impl InstalledPlugin {
@@ -90,6 +93,8 @@ pub enum PluginError {
         /// Its version, if one was asked for.
         version: Option<String>,
     },
+    /// Its signature does not fit, or is not of anybody whose plugins this hub takes.
+    Signature(String),
     /// The grants are not within what the manifest asks, or are malformed.
     Grants(String),
     /// The machine failed us: disk, memory, compiler.
@@ -105,6 +110,7 @@ impl fmt::Display for PluginError {
                 write!(f, "the plugin was built for throughline:connector@{found}; this hub loads {}", supported.join(", "))
             }
             Self::Mismatch(detail) => write!(f, "manifest and component disagree: {detail}"),
+            Self::Signature(detail) => write!(f, "the plugin's signature is not accepted: {detail}"),
             Self::NotInstalled { name, version: Some(version) } => write!(f, "plugin {name} {version} is not installed"),
             Self::NotInstalled { name, version: None } => write!(f, "plugin {name} is not installed"),
             Self::Grants(detail) => write!(f, "the capabilities granted are not usable: {detail}"),

@@ -16,7 +16,8 @@ use crate::dial::Trust;
 use crate::engine;
 use crate::guest::Guest;
 use crate::instance::Program;
-use crate::manifest::inspect;
+use crate::keys::PublicKey;
+use crate::manifest::{Examined, examine};
 use crate::options::HostOptions;
 use crate::plugin_files::{PluginFiles, Stored};
 use crate::wit::v0_1_0;
@@ -76,10 +77,10 @@ impl Host {
 
     /// Checks a component and makes it ready to run.
     pub(crate) fn prepare(&self, bytes: &[u8]) -> Result<Program, PluginError> {
-        let plugin = inspect(bytes)?;
-        self.options.limits.for_plugin(&plugin.manifest)?;
-        let component = self.cache.load(&self.engine, &plugin.digest, bytes)?;
-        Program::new(&self.engine, &self.linker, &component, plugin)
+        let examined = examine(bytes, &self.options.trust)?;
+        self.options.limits.for_plugin(&examined.plugin.manifest)?;
+        let component = self.cache.load(&self.engine, &examined.plugin.digest, bytes)?;
+        Program::new(&self.engine, &self.linker, &component, examined)
     }
 
     fn programs(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Arc<Program>>> {
@@ -90,6 +91,13 @@ impl Host {
         let missing = || PluginError::NotInstalled { name: name.to_owned(), version: Some(version.to_owned()) };
         let key = key(name, version).map_err(|_| missing())?;
         self.programs().get(&key).cloned().ok_or_else(missing)
+    }
+
+    /// The newest signed version of a plugin, and who signed it: whom the next one is expected from.
+    fn newest_signed(&self, name: &str) -> Option<(String, PublicKey)> {
+        let programs = self.programs();
+        let mut versions = programs.iter().rev().filter(|(key, _)| key.0 == name);
+        versions.find_map(|((_, _, version), program)| Some((version.clone(), program.signer?)))
     }
 
     /// Instances that exist now.
@@ -103,7 +111,7 @@ impl Host {
 
     async fn install_component(&self, component: Vec<u8>) -> Result<InstalledPlugin, PluginError> {
         let _one_at_a_time = self.installing.lock().await;
-        let plugin = inspect(&component)?;
+        let Examined { plugin, signer } = examine(&component, &self.options.trust)?;
         let (name, version) = (plugin.manifest.name.as_str(), plugin.manifest.version.as_str());
         if let Ok(installed) = self.program(name, version) {
             if installed.plugin.digest == plugin.digest {
@@ -112,13 +120,22 @@ impl Host {
             let detail = format!("{name} {version} is installed already with other bytes ({}): raise the version", installed.plugin.digest);
             return Err(PluginError::Manifest { pointer: "/version".to_owned(), detail });
         }
+        if let Some((before, publisher)) = self.newest_signed(name) {
+            self.options.trust.admit_after(&before, &publisher, signer.as_ref())?;
+        }
         self.options.limits.for_plugin(&plugin.manifest)?;
         let component: Arc<[u8]> = component.into();
         let compiled = self.compile_aside(plugin.digest.clone(), component.clone()).await?;
-        let program = Program::new(&self.engine, &self.linker, &compiled, plugin.clone())?;
+        let program = Program::new(&self.engine, &self.linker, &compiled, Examined { plugin: plugin.clone(), signer })?;
         self.files.save(name, version, &component)?;
         self.programs().insert(key_of(&program.plugin)?, Arc::new(program));
-        tracing::info!(plugin = name, version, digest = plugin.digest, "plugin installed");
+        tracing::info!(
+            plugin = name,
+            version,
+            digest = plugin.digest,
+            signed_by = plugin.signed_by.as_deref().unwrap_or("nobody"),
+            "plugin installed"
+        );
         Ok(plugin)
     }
 

@@ -12,12 +12,16 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use crate::call::{Answer, Call, bug};
 use crate::connection::Connection;
 use crate::guest::Guest;
+use crate::keys::PublicKey;
+use crate::manifest::Examined;
 use crate::supervise::{Budget, Supervised};
 use crate::wit::v0_1_0::{Exports, Indices};
 
 /// A component ready to be instantiated.
 pub(crate) struct Program {
     pub(crate) plugin: InstalledPlugin,
+    /// Whose signature it bears.
+    pub(crate) signer: Option<PublicKey>,
     engine: Engine,
     linked: InstancePre<Guest>,
     indices: Indices,
@@ -28,12 +32,12 @@ impl Program {
         engine: &Engine,
         linker: &Linker<Guest>,
         component: &Component,
-        plugin: InstalledPlugin,
+        Examined { plugin, signer }: Examined,
     ) -> Result<Self, PluginError> {
         let mismatch = |error: wasmtime::Error| PluginError::Mismatch(format!("it does not fit throughline:connector: {error:#}"));
         let linked = linker.instantiate_pre(component).map_err(mismatch)?;
         let indices = Indices::new(&linked, &plugin.exports).map_err(mismatch)?;
-        Ok(Self { plugin, engine: engine.clone(), linked, indices })
+        Ok(Self { plugin, signer, engine: engine.clone(), linked, indices })
     }
 
     /// A fresh instance; waits while as many as allowed are alive.

@@ -1,7 +1,7 @@
 //! Runs plugins: WebAssembly components built against our own WIT world, denied everything by default.
 //!
 //! The only crate that knows wasmtime. It implements the domain's connector port ([`PluginHost`], [`Connector`]): a [`Host`] keeps
-//! installed plugins (read, checked and compiled ahead at install, never on the request path); each connection runs in at most two
+//! installed plugins (read, checked for whom they are from and what they are, and compiled ahead at install, never on the request path); each connection runs in at most two
 //! instances, one for calls and one for listening, each owned by one task on the host's *own* tokio runtime, so that a spinning
 //! guest delays no one else.
 //!
@@ -30,6 +30,7 @@ mod guest;
 mod host;
 mod imports;
 mod instance;
+mod keys;
 pub mod kit;
 mod manifest;
 mod oauth;
@@ -37,13 +38,18 @@ mod options;
 mod plugin_files;
 mod redact;
 mod secret_book;
+mod signature;
 mod supervise;
 mod surface;
 mod template;
+mod trust;
 mod usage;
 mod wit;
 
 pub use dial::{Resolver, SystemResolver};
 pub use host::Host;
-pub use manifest::{Inspection, inspect};
+pub use keys::{KeyError, PublicKey, SigningKey};
+pub use manifest::{Inspection, inspect, inspect_with};
 pub use options::{HostOptions, Limits};
+pub use signature::{sign, signer};
+pub use trust::{PluginTrust, TrustedKey, Unsigned};

@@ -9,7 +9,10 @@ use throughline_schemas::manifest::{AuthMethod, MANIFEST_SECTION, Manifest};
 
 use crate::compiled::digest_of;
 use crate::grants::Pattern;
+use crate::keys::PublicKey;
+use crate::signature;
 use crate::surface::{self, Surface};
+use crate::trust::PluginTrust;
 
 const KINDS: &[&str] = &["pbx", "email", "crm", "sms", "social", "chat", "kb", "helpdesk"];
 const TRANSPORTS: &[&str] = &["http", "tls", "tcp", "websocket"];
@@ -18,21 +21,41 @@ const LONGEST_NAME: usize = 64;
 /// What can be known of a component without compiling or running it.
 pub type Inspection = InstalledPlugin;
 
-/// Reads manifest, imports and exports out of a component's bytes and refuses what does not fit together.
+/// A component's inspection with the key that signed it.
+pub(crate) struct Examined {
+    pub(crate) plugin: InstalledPlugin,
+    pub(crate) signer: Option<PublicKey>,
+}
+
+/// Reads manifest, imports, exports and signature out of a component's bytes and refuses what does not fit together.
 pub fn inspect(component: &[u8]) -> Result<Inspection, PluginError> {
+    inspect_with(component, &PluginTrust::default())
+}
+
+/// As [`inspect`], and refuses what a hub with this trust does not take.
+pub fn inspect_with(component: &[u8], trust: &PluginTrust) -> Result<Inspection, PluginError> {
+    examine(component, trust).map(|examined| examined.plugin)
+}
+
+pub(crate) fn examine(component: &[u8], trust: &PluginTrust) -> Result<Examined, PluginError> {
     let surface = surface::read(component)?;
+    // Before anything in the component is believed.
+    let signer = signature::signer(component)?;
+    trust.admit(signer.as_ref())?;
     let Some(section) = &surface.manifest else {
         return Err(error("", format!("the component has no custom section {MANIFEST_SECTION:?}")));
     };
     let manifest = parse(section)?;
     validate(&manifest)?;
     agree(&manifest, &surface)?;
-    Ok(InstalledPlugin {
+    let plugin = InstalledPlugin {
         manifest,
         digest: digest_of(component),
         exports: surface.exports.into_iter().collect(),
         imports: surface.imports.into_iter().collect(),
-    })
+        signed_by: signer.as_ref().map(|key| trust.in_words(key)),
+    };
+    Ok(Examined { plugin, signer })
 }
 
 fn error(pointer: impl Into<String>, detail: impl Into<String>) -> PluginError {

@@ -8,6 +8,7 @@ use throughline_domain::connector::PluginError;
 use throughline_schemas::manifest::Manifest;
 
 use crate::dial::{Resolver, SystemResolver};
+use crate::trust::PluginTrust;
 
 /// How to run plugins.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub struct HostOptions {
     pub plugins_dir: PathBuf,
     /// Where compiled code is kept; private to this user, safe to delete at any time.
     pub cache_dir: PathBuf,
+    /// Whose plugins to take; everyone's unless it says otherwise.
+    pub trust: PluginTrust,
     /// What guests may use up.
     pub limits: Limits,
     /// Threads of the guests' own runtime.
@@ -35,6 +38,7 @@ impl HostOptions {
         Self {
             plugins_dir: plugins_dir.into(),
             cache_dir: cache_dir.into(),
+            trust: PluginTrust::default(),
             limits: Limits::default(),
             guest_threads: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
             max_instances: 1024,

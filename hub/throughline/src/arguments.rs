@@ -107,6 +107,25 @@ pub(crate) enum Plugin {
     Check {
         /// The component.
         component: PathBuf,
+        /// The config file that says whose plugins the hub takes; `throughline.toml` in this folder if it is there.
+        #[arg(long, env = "THROUGHLINE_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Make a key to sign plugins with, in a new file that only you can read; the public half is printed.
+    Keygen {
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Sign a component: manifest and code are covered together. A signature it bears already is replaced.
+    Sign {
+        /// The component.
+        component: PathBuf,
+        /// The file that `keygen` made.
+        #[arg(long)]
+        key: PathBuf,
+        /// Where to write the signed component; by default it takes the place of the one given.
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Run a recording through a plugin and print the interactions that come of it, one JSON object a line.
     Replay(crate::commands::replay::Replay),

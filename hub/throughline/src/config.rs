@@ -1,10 +1,12 @@
 //! Configuration: defaults, then a file, then the environment, then flags.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use throughline_plugin_host::{PluginTrust, TrustedKey, Unsigned};
 
 use crate::arguments::{DataFolder, Serve};
 
@@ -29,6 +31,40 @@ struct File {
     reserve_mib: Option<u64>,
     /// Certificate authorities to trust besides the public ones, a PEM file.
     extra_ca_file: Option<PathBuf>,
+    #[serde(default)]
+    plugins: Plugins,
+}
+
+/// Whose plugins the hub takes, as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plugins {
+    /// Take only plugins that one of the trusted keys signed.
+    #[serde(default)]
+    require_signed: bool,
+    /// What to call a key's owner, to the key as `throughline plugin keygen` prints it.
+    #[serde(default)]
+    trusted_keys: BTreeMap<String, String>,
+}
+
+impl Plugins {
+    fn trust(self) -> anyhow::Result<PluginTrust> {
+        if self.require_signed && self.trusted_keys.is_empty() {
+            bail!("[plugins] require_signed = true without any of trusted_keys would let no plugin in; add your publishers' keys");
+        }
+        let unsigned = if self.require_signed { Unsigned::Refuse } else { Unsigned::Allow };
+        let keys = self.trusted_keys.into_iter().map(|(name, key)| trusted(name, &key)).collect::<anyhow::Result<_>>()?;
+        Ok(PluginTrust { keys, unsigned })
+    }
+}
+
+fn trusted(name: String, key: &str) -> anyhow::Result<TrustedKey> {
+    // Without blanks, no name can look like what is said of unknown keys.
+    if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || "-_.@".contains(c)) {
+        bail!("[plugins] trusted_keys: {name:?} is no name for a key: letters, digits and - _ . @");
+    }
+    let key = key.parse().with_context(|| format!("[plugins] trusted_keys.{name} is wrong"))?;
+    Ok(TrustedKey { name, key })
 }
 
 /// How log lines look.
@@ -51,6 +87,7 @@ pub(crate) struct Config {
     pub(crate) cache_bytes: Option<u64>,
     pub(crate) reserve_bytes: Option<u64>,
     pub(crate) extra_ca_pem: Option<String>,
+    pub(crate) plugin_trust: PluginTrust,
 }
 
 impl Config {
@@ -76,6 +113,7 @@ impl Config {
             cache_bytes: file.cache_mib.map(|mib| mib.saturating_mul(1 << 20)),
             reserve_bytes: file.reserve_mib.map(|mib| mib.saturating_mul(1 << 20)),
             extra_ca_pem,
+            plugin_trust: file.plugins.trust()?,
         })
     }
 
@@ -89,6 +127,11 @@ impl Config {
 /// MiB that the hub keeps free on the disk, for commands that look at it.
 pub(crate) fn reserve_mib(folder: &DataFolder) -> anyhow::Result<u64> {
     Ok(read(folder.config.as_deref())?.reserve_mib.unwrap_or(DEFAULT_RESERVE_MIB))
+}
+
+/// Whose plugins the hub takes, for commands that look at components.
+pub(crate) fn plugin_trust(config: Option<&Path>) -> anyhow::Result<PluginTrust> {
+    read(config)?.plugins.trust()
 }
 
 fn read(named: Option<&Path>) -> anyhow::Result<File> {
@@ -112,5 +155,23 @@ mod tests {
         assert!(error.contains("listn") && error.contains("listen"), "{error}");
         let error = toml::from_str::<File>("listen = \"nowhere\"").unwrap_err().to_string();
         assert!(error.contains("listen"), "{error}");
+    }
+
+    #[test]
+    fn whose_plugins_are_taken_is_read_and_a_wrong_key_is_named() {
+        let key = throughline_plugin_host::SigningKey::from_seed(&[1; 32]).public();
+        let parse = |text: &str| toml::from_str::<File>(text).map_err(anyhow::Error::from).and_then(|file| file.plugins.trust());
+        assert_eq!(parse("log = \"warn\"").unwrap(), PluginTrust::default());
+        let full = parse(&format!("[plugins]\nrequire_signed = true\ntrusted_keys = {{ acme = \"{key}\" }}")).unwrap();
+        assert_eq!((full.unsigned, full.name_of(&key)), (Unsigned::Refuse, Some("acme")));
+        for (text, word) in [
+            ("[plugins]\nrequire_signed = true".to_owned(), "trusted_keys"),
+            ("[plugins]\ntrusted_keys = { acme = \"ed25519:AAAA\" }".to_owned(), "trusted_keys.acme"),
+            (format!("[plugins]\ntrusted_keys = {{ \"unknown key\" = \"{key}\" }}"), "unknown key"),
+            ("[plugins]\nrequire_signd = true".to_owned(), "require_signed"),
+        ] {
+            let error = format!("{:#}", parse(&text).unwrap_err());
+            assert!(error.contains(word), "{word}: {error}");
+        }
     }
 }

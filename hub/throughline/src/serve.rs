@@ -55,6 +55,7 @@ async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     let blobs = data.open_blobs()?;
     let mut host_options = HostOptions::new(data.plugins(), data.cache());
     host_options.extra_ca_pem.clone_from(&config.extra_ca_pem);
+    host_options.trust.clone_from(&config.plugin_trust);
     let host = tokio::task::spawn_blocking(move || Host::new(host_options)).await??;
     let hub = Hub::open(HubOptions::new(master_key), store, blobs, host)?;
     let listener = TcpListener::bind(config.listen)

@@ -55,11 +55,20 @@ struct PluginView {
     exports: Vec<String>,
     /// The interfaces it uses.
     imports: Vec<String>,
+    /// Who signed it: the name of a key that the hub's config trusts, or `unknown key ed25519:…`. Absent if it is not signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_by: Option<String>,
 }
 
 impl From<InstalledPlugin> for PluginView {
     fn from(plugin: InstalledPlugin) -> Self {
-        Self { manifest: plugin.manifest, digest: plugin.digest, exports: plugin.exports, imports: plugin.imports }
+        Self {
+            manifest: plugin.manifest,
+            digest: plugin.digest,
+            exports: plugin.exports,
+            imports: plugin.imports,
+            signed_by: plugin.signed_by,
+        }
     }
 }
 

@@ -81,6 +81,7 @@ fn plugin() -> InstalledPlugin {
         digest: format!("sha256:{}", "ab".repeat(32)),
         exports: vec!["webhook".to_owned(), "channel".to_owned()],
         imports: vec![],
+        signed_by: None,
     }
 }
 

@@ -127,6 +127,7 @@ pub(crate) fn plugin(name: &str) -> InstalledPlugin {
         digest: format!("sha256:{}", "ab".repeat(32)),
         exports: exports.map(str::to_owned).to_vec(),
         imports: vec![],
+        signed_by: None,
     }
 }
 

@@ -16,7 +16,7 @@ fn manifest() -> Value {
 }
 
 /// The hostile component with its manifest changed.
-fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+pub(crate) fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut manifest = manifest();
     change(&mut manifest);
     with_manifest(hostile(), manifest.to_string().as_bytes())

@@ -9,6 +9,7 @@ mod install;
 mod limits;
 mod network;
 mod oauth;
+mod publishers;
 mod secrets;
 mod services;
 mod stopping;

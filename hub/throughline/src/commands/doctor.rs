@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use throughline_engine::HealthState;
-use throughline_plugin_host::inspect;
+use throughline_plugin_host::{PluginTrust, inspect_with};
 use throughline_store::port::StoreError;
 
 use super::connection;
@@ -92,11 +92,11 @@ enum Store {
 
 pub(crate) fn run(doctor: &Doctor, json: bool) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
-    let config = Config::data_folder(&doctor.folder).and_then(|root| Ok((root, config::reserve_mib(&doctor.folder)?)));
+    let config = Expected::read(doctor);
     let store = match config {
-        Ok((root, reserve)) => {
+        Ok(expected) => {
             report.good("config", "readable");
-            look_at_folder(&mut report, &root, reserve, doctor.deep)
+            look_at_folder(&mut report, &expected, doctor.deep)
         }
         Err(error) => {
             report.wrong("config", format!("{error:#}"), "correct the file, or name another one with --config");
@@ -108,15 +108,33 @@ pub(crate) fn run(doctor: &Doctor, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if report.all_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn look_at_folder(report: &mut Report, root: &Path, reserve: u64, deep: bool) -> Store {
+/// What the config says of the folder.
+struct Expected {
+    root: PathBuf,
+    reserve_mib: u64,
+    trust: PluginTrust,
+}
+
+impl Expected {
+    fn read(doctor: &Doctor) -> anyhow::Result<Self> {
+        let folder = &doctor.folder;
+        Ok(Self {
+            root: Config::data_folder(folder)?,
+            reserve_mib: config::reserve_mib(folder)?,
+            trust: config::plugin_trust(folder.config.as_deref())?,
+        })
+    }
+}
+
+fn look_at_folder(report: &mut Report, Expected { root, reserve_mib, trust }: &Expected, deep: bool) -> Store {
     let Ok(data) = Data::existing(root) else {
         report.skipped("data folder", format!("{} holds no store yet; `throughline serve` makes one", root.display()));
         return Store::Absent;
     };
     look_at_permissions(report, root);
-    look_at_space(report, root, reserve);
+    look_at_space(report, root, *reserve_mib);
     look_at_key(report, &data);
-    look_at_plugins(report, &data);
+    look_at_plugins(report, &data, trust);
     look_at_store(report, &data, deep)
 }
 
@@ -172,14 +190,14 @@ fn look_at_key(report: &mut Report, data: &Data) {
     }
 }
 
-fn look_at_plugins(report: &mut Report, data: &Data) {
+fn look_at_plugins(report: &mut Report, data: &Data, trust: &PluginTrust) {
     let components = match data.components() {
         Ok(components) => components,
         Err(error) => return report.wrong("plugins", format!("{error:#}"), "give this user access to the folder"),
     };
     let mut names = Vec::new();
     for path in &components {
-        match loadable(path) {
+        match loadable(path, trust) {
             Ok(name) => names.push(name),
             Err(why) => {
                 report.wrong("plugins", format!("{}: {why}", path.display()), "install it again: throughline plugin install FILE.wasm")
@@ -191,14 +209,14 @@ fn look_at_plugins(report: &mut Report, data: &Data) {
     }
 }
 
-fn loadable(path: &Path) -> Result<String, String> {
+fn loadable(path: &Path, trust: &PluginTrust) -> Result<String, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     let expected = fs::read_to_string(path.with_extension("wasm.sha256")).map_err(|error| format!("its digest cannot be read: {error}"))?;
     let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     if !expected.trim().ends_with(&digest) {
         return Err("it is damaged: its digest is another".to_owned());
     }
-    let plugin = inspect(&bytes).map_err(|error| error.to_string())?;
+    let plugin = inspect_with(&bytes, trust).map_err(|error| error.to_string())?;
     Ok(format!("{} {}", plugin.manifest.name, plugin.manifest.version))
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod lookup;
 pub(crate) mod plugin;
 pub(crate) mod plugin_check;
 pub(crate) mod plugin_new;
+pub(crate) mod plugin_sign;
 pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod secrets;

@@ -4,5 +4,6 @@
 mod backup;
 mod commands;
 mod plugin_new;
+mod plugin_sign;
 mod serve;
 mod support;
