@@ -36,11 +36,8 @@ impl Extractor {
         if rule.variable.is_empty() {
             return Err("the variable needs a name".to_owned());
         }
-        let pattern = RegexBuilder::new(&rule.pattern)
-            .case_insensitive(true)
-            .size_limit(PATTERN_SIZE)
-            .build()
-            .map_err(|error| error.to_string())?;
+        let pattern =
+            RegexBuilder::new(&rule.pattern).case_insensitive(true).size_limit(PATTERN_SIZE).build().map_err(|error| error.to_string())?;
         Ok(Self { rule, pattern })
     }
 
