@@ -47,7 +47,7 @@ impl Store {
     /// `Locked` if another process has it; `Corrupt` if it is damaged or ends before what it had acknowledged; `Newer` if a newer program
     /// wrote it; `Io` if the file system refuses.
     pub fn open_sled(dir: &Path, options: Options) -> Result<Self, StoreError> {
-        open_sled(dir, options, None)
+        open_sled(dir, options, None, |engine| Arc::new(engine))
     }
 
     /// As [`open_sled`](Self::open_sled), with a durability of the caller's for the engine's file; for tests that hold it up.
@@ -56,7 +56,16 @@ impl Store {
     /// As [`open_sled`](Self::open_sled).
     #[doc(hidden)]
     pub fn open_sled_with(dir: &Path, options: Options, durability: Box<dyn Durability>) -> Result<Self, StoreError> {
-        open_sled(dir, options, Some(durability))
+        open_sled(dir, options, Some(durability), |engine| Arc::new(engine))
+    }
+
+    /// As [`open_sled`](Self::open_sled), with the engine wrapped by the caller; for benchmarks that count what reaches it.
+    ///
+    /// # Errors
+    /// As [`open_sled`](Self::open_sled).
+    #[doc(hidden)]
+    pub fn open_sled_wrapped(dir: &Path, options: Options, wrap: impl FnOnce(SledEngine) -> Arc<dyn KvEngine>) -> Result<Self, StoreError> {
+        open_sled(dir, options, None, wrap)
     }
 
     /// A new store in memory that nothing survives.
@@ -85,7 +94,12 @@ struct Around {
     reserve: Option<Reserve>,
 }
 
-fn open_sled(dir: &Path, options: Options, durability: Option<Box<dyn Durability>>) -> Result<Store, StoreError> {
+fn open_sled(
+    dir: &Path,
+    options: Options,
+    durability: Option<Box<dyn Durability>>,
+    wrap: impl FnOnce(SledEngine) -> Arc<dyn KvEngine>,
+) -> Result<Store, StoreError> {
     std::fs::create_dir_all(dir).map_err(|error| io_error(dir, &error))?;
     let folder = Folder::of(dir);
     let lock = locked(dir, &folder.lock)?;
@@ -100,7 +114,7 @@ fn open_sled(dir: &Path, options: Options, durability: Option<Box<dyn Durability
     };
     let free_space = options.free_space.clone().unwrap_or_else(|| free_space_of(dir));
     let reserve = Reserve { free_space, bytes: options.reserve_bytes };
-    start(Arc::new(engine), &options, Around { lock: Some(lock), marked, mark_path: Some(folder.mark), reserve: Some(reserve) })
+    start(wrap(engine), &options, Around { lock: Some(lock), marked, mark_path: Some(folder.mark), reserve: Some(reserve) })
 }
 
 fn start(engine: Arc<dyn KvEngine>, options: &Options, around: Around) -> Result<Store, StoreError> {
