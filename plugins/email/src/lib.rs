@@ -10,6 +10,7 @@ mod cursor;
 mod errors;
 mod imap;
 pub mod mail;
+mod peer;
 mod reading;
 mod sending;
 mod smtp;

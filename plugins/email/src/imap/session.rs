@@ -1,6 +1,6 @@
 //! A logged-in conversation with the IMAP server: commands, IDLE, and what to make of refusals.
 
-use throughline_plugin_sdk::net::{Connection, Security};
+use throughline_plugin_sdk::net::Security;
 use throughline_plugin_sdk::{Result, clock, log};
 
 use super::command;
@@ -8,6 +8,7 @@ use super::status::{Status, Verdict};
 use super::wire::{Event, Fetched, Reader};
 use crate::config::{Config, Protection};
 use crate::errors::{self, quoted};
+use crate::peer::Peer;
 
 /// How long a server may take over a command. Searching a large mailbox without an index is slow.
 const COMMAND_TIMEOUT_MS: u32 = 120_000;
@@ -18,7 +19,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// An open session.
 pub(crate) struct Session {
-    connection: Connection,
+    connection: Peer,
     reader: Reader,
     commands: u32,
     capabilities: Vec<String>,
@@ -72,7 +73,7 @@ impl Session {
     /// Connects, protects the connection as configured, and logs in.
     pub(crate) fn open(config: &Config) -> Result<Self> {
         let security = if config.imap_security == Protection::Tls { Security::Tls } else { Security::Plain };
-        let connection = Connection::connect(&config.imap_host, config.imap_port, security, &config.connect_options())?;
+        let connection = Peer::connect("IMAP", &config.imap_host, config.imap_port, security, &config.connect_options())?;
         let mut session = Self { connection, reader: Reader::new(), commands: 0, capabilities: Vec::new(), news: false, exists: 0 };
         let logged_in = session.greeting()?;
         session.ask_capabilities()?;
@@ -261,9 +262,6 @@ impl Session {
                 Err(_) => return Err(errors::transient("not an IMAP server: it sends a line without end")),
             }
             let bytes = self.connection.read(READ_BYTES, timeout_ms)?;
-            if bytes.is_empty() {
-                return Err(errors::transient("the IMAP server closed the connection"));
-            }
             self.reader.push(&bytes);
         }
     }

@@ -1,11 +1,12 @@
 //! A conversation with the SMTP server.
 
-use throughline_plugin_sdk::net::{Connection, Security};
+use throughline_plugin_sdk::net::Security;
 use throughline_plugin_sdk::{Error, ErrorClass, Result};
 
 use super::reply::{NotSmtp, Reply, ReplyReader, Stage, refusal};
 use crate::config::{Config, Protection};
 use crate::errors::{self, quoted};
+use crate::peer::Peer;
 
 /// How long a server may take for a reply. RFC 5321 grants five minutes for most; servers that need them are down.
 const REPLY_TIMEOUT_MS: u32 = 60_000;
@@ -14,7 +15,7 @@ const ACCEPT_TIMEOUT_MS: u32 = 240_000;
 
 /// An open session.
 pub(crate) struct Session {
-    connection: Connection,
+    connection: Peer,
     reader: ReplyReader,
     /// What the server offers, upper case.
     offers: Vec<String>,
@@ -31,7 +32,7 @@ impl Session {
     /// Connects, protects the connection as configured, and logs in.
     pub(crate) fn open(config: &Config) -> Result<Self> {
         let security = if config.smtp_security == Protection::Tls { Security::Tls } else { Security::Plain };
-        let connection = Connection::connect(&config.smtp_host, config.smtp_port, security, &config.connect_options())?;
+        let connection = Peer::connect("SMTP", &config.smtp_host, config.smtp_port, security, &config.connect_options())?;
         let mut session = Self { connection, reader: ReplyReader::default(), offers: Vec::new() };
         session.greeting()?;
         session.hello(config)?;
@@ -76,7 +77,7 @@ impl Session {
             Err(error) if error.class == ErrorClass::Cancelled => Err(error),
             Err(error) => Err(Error::new(
                 ErrorClass::Ambiguous,
-                format!("SMTP: the connection was lost before the server said whether it took the message: {}", error.message),
+                format!("the connection was lost before the server said whether it took the message: {}", error.message),
             )),
         }
     }
@@ -152,9 +153,6 @@ impl Session {
                 Err(NotSmtp(said)) => return Err(errors::transient(format!("not an SMTP server: it said {:?}", quoted(&said)))),
             }
             let bytes = self.connection.read(16 * 1024, timeout_ms)?;
-            if bytes.is_empty() {
-                return Err(errors::transient("the SMTP server closed the connection"));
-            }
             self.reader.push(&bytes);
         }
     }
