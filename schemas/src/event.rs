@@ -114,7 +114,7 @@ impl Change {
 }
 
 /// One thing that spoke for or against.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Evidence {
     /// The rule, for instance `C4 thread key` or `exclusive identity`.

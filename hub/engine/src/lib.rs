@@ -14,6 +14,7 @@ mod metrics;
 mod sealed;
 mod services;
 mod supervisor;
+mod tokens;
 mod views;
 
 pub use clock::{Clock, SystemClock};

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use throughline_domain::connector::Grants;
+use throughline_domain::continuity::token::TokenForm;
 use throughline_domain::extract::ExtractRule;
 use throughline_schemas::connector::ConnectorError;
 use throughline_schemas::manifest::Entity;
@@ -216,6 +217,10 @@ pub struct LookupQuery {
     pub region: Option<String>,
     /// How sure the caller is of who it is.
     pub assurance: Assurance,
+    /// A continuity token that came with it, in whatever form; it may stand alone.
+    pub token: Option<String>,
+    /// The brand that was addressed, for keyed digits; `default` if none is said.
+    pub brand: Option<String>,
 }
 
 /// What the hub knows of an identifier, cut to what the assurance allows.
@@ -231,6 +236,9 @@ pub struct LookupAnswer {
     pub enquiries: Vec<LookupEnquiry>,
     /// How many values were kept back because the assurance is too low.
     pub withheld: u32,
+    /// What the token that was given says; absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<LookupToken>,
 }
 
 /// A person, as a look-up shows it.
@@ -329,13 +337,56 @@ pub struct EnquiryFilter {
     pub status: Option<EnquiryStatus>,
 }
 
+/// A continuity token to be issued.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// How it is to travel, which is where it will be taken; `any` for everywhere.
+    #[serde(default)]
+    pub form: TokenForm,
+    /// How long it holds, at most ninety days: a week if absent, an hour for digits (which hold at most a week).
+    #[serde(default)]
+    pub ttl_seconds: Option<u64>,
+    /// How often it leads to its enquiry, 1 to 15. If absent: digits three times, a callback's id and a User-to-User header once, all
+    /// others as often as one likes.
+    #[serde(default)]
+    pub max_uses: Option<u8>,
+    /// The mail address or the link to put it into, for `plus_address` and `deep_link`.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// The fewest digits for `ivr_digits`, 6 to 8; there are more where many hold at a time.
+    #[serde(default)]
+    pub digits: Option<u8>,
+}
+
 /// A continuity token, shown once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// The code.
     pub token: String,
+    /// How it travels.
+    pub form: TokenForm,
+    /// The code as it is handed out in that form: the whole plus-address, link, header value, callback id; null where it was not said
+    /// what to put it into.
+    pub value: Option<String>,
     /// When it stops to hold.
     pub expires_at: Timestamp,
+    /// How often it leads to its enquiry; null for as often as one likes.
+    pub max_uses: Option<u8>,
+}
+
+/// What a token that came with a look-up says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LookupToken {
+    /// Whether it holds.
+    pub valid: bool,
+    /// Why not.
+    pub why_not: Option<String>,
+    /// Whether the identifier given beside it is of the enquiry's customer. If not, only what is public is told: a token proves
+    /// possession of the token, not who holds it.
+    pub participant: bool,
+    /// The enquiry it points to.
+    pub enquiry: Option<LookupEnquiry>,
 }
 
 /// A message to be sent.

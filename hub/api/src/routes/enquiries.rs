@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use throughline_engine::{EnquiryFilter, EnquiryPatch, NewEnquiry, NewVariable, TokenView};
+use throughline_engine::{EnquiryFilter, EnquiryPatch, NewEnquiry, NewToken, NewVariable, TokenView};
 use throughline_schemas::{ContextVariable, Enquiry, EnquiryId, EnquiryStatus, Interaction, ProfileId};
 
 use crate::auth::{Agent, Authenticated, Read};
@@ -37,7 +37,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .post(
             "/v1/enquiries/{id}/tokens",
             "enquiries.issue_token",
-            "Issue a continuity token. Whoever presents it on any channel is led back to this enquiry. It is shown once.",
+            "Issue a continuity token. Whoever presents it is led back to this enquiry, on every channel or on those that its form can \
+             come from. It is shown once, it is a pointer and proves nothing, and no personal data is in it.",
             issue_token,
         )
 }
@@ -64,19 +65,6 @@ struct ListQuery {
 struct AssignRequest {
     /// An agent's or a queue's name; null for nobody.
     owner: Option<String>,
-}
-
-/// A token to be issued.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct TokenRequest {
-    /// How long it holds.
-    #[serde(default = "one_week")]
-    ttl_seconds: u64,
-}
-
-const fn one_week() -> u64 {
-    7 * 24 * 3600
 }
 
 async fn list(
@@ -164,7 +152,7 @@ async fn issue_token(
     State(api): State<Api>,
     _: Authenticated<Agent>,
     Path(path): EnquiryPath,
-    Body(request): Body<TokenRequest>,
+    Body(new): Body<NewToken>,
 ) -> Result<Reply<TokenView>, Problem> {
-    Ok(Reply(api.hub.issue_token(path.id, request.ttl_seconds).await?))
+    Ok(Reply(api.hub.issue_token(path.id, new).await?))
 }

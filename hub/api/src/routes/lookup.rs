@@ -15,7 +15,8 @@ use crate::reply::Reply;
 use crate::state::Api;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
-    let about = "Who is behind an identifier, and what do they want? Give exactly one of phone, email, handle, external. Shows only values whose \
+    let about = "Who is behind an identifier, and what do they want? Give exactly one of phone, email, handle, external, or \
+                 a token alone or beside it. Shows only values whose \
                  classification the assurance allows; somebody unknown is an answer (`known: false`), not an error.";
     routes.get("/v1/lookup", "lookup.get", about, lookup)
 }
@@ -36,6 +37,10 @@ struct LookupParameters {
     /// How sure you are of who it is: `claimed` if absent, `asserted` for a caller id.
     #[serde(default)]
     assurance: Assurance,
+    /// A continuity token in whatever form it was presented: keyed digits, a User-to-User header, a link, a plus-address.
+    token: Option<String>,
+    /// The brand that was addressed, for keyed digits; `default` if absent.
+    brand: Option<String>,
 }
 
 async fn lookup(
@@ -44,8 +49,8 @@ async fn lookup(
     Query(query): Query<LookupParameters>,
 ) -> Result<Reply<LookupAnswer>, Problem> {
     let given = [&query.phone, &query.email, &query.handle, &query.external].iter().filter(|identifier| identifier.is_some()).count();
-    if given != 1 {
-        return Err(Problem::parameter(Code::InvalidQuery, "phone", "give exactly one of phone, email, handle, external"));
+    if given > 1 || (given == 0 && query.token.is_none()) {
+        return Err(Problem::parameter(Code::InvalidQuery, "phone", "give exactly one of phone, email, handle, external, or a token"));
     }
     let query = LookupQuery {
         phone: query.phone.map(repair_plus),
@@ -54,8 +59,14 @@ async fn lookup(
         external: query.external,
         region: query.region,
         assurance: query.assurance,
+        token: query.token,
+        brand: query.brand,
     };
-    Ok(Reply(api.hub.lookup(&query)?))
+    let answer = match &query.token {
+        Some(token) => api.hub.lookup_with_token(&query, token).await?,
+        None => api.hub.lookup(&query)?,
+    };
+    Ok(Reply(answer))
 }
 
 /// Dial plans paste `+44…` into the query unescaped, where `+` means a space: no number begins with one.

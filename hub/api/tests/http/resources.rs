@@ -47,6 +47,19 @@ async fn an_enquiry_goes_through_its_life() {
     assert_eq!(step("reopen", json!({})).await["status"], "open");
     let token = step("tokens", json!({"ttl_seconds": 600})).await;
     assert!(!token["token"].as_str().unwrap().is_empty());
+    let digits = step("tokens", json!({"form": "ivr_digits"})).await["value"].as_str().unwrap().to_owned();
+    let looked_up = api.get(&format!("/v1/lookup?token={digits}&assurance=proven")).await.expect(200).json();
+    assert_eq!(
+        (&looked_up["known"], &looked_up["token"]["valid"], &looked_up["token"]["participant"]),
+        (&json!(false), &json!(true), &json!(false))
+    );
+    assert_eq!(
+        (&looked_up["token"]["enquiry"]["reason"], &looked_up["token"]["enquiry"]["variables"]),
+        (&json!(null), &json!({"branch": 2}))
+    );
+    let refused = api.post(&format!("{path}/tokens"), json!({"form": "deep_link", "at": "shop.example"})).await.expect(422);
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/at");
+    api.get(&format!("/v1/lookup?token={digits}&phone=%2B442079460123&email=a@b.example")).await.expect(400);
     let listed = api.get(&format!("/v1/enquiries?profile={profile}&status=open")).await.expect(200).json();
     assert!(listed["items"].as_array().unwrap().iter().any(|enquiry| path.ends_with(enquiry["id"].as_str().unwrap())));
 }

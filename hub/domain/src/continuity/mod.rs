@@ -4,6 +4,7 @@
 //! shows a stranger somebody else's affairs, so what is not certain is only suggested. Knows no store: everything it goes by comes
 //! in as facts.
 
+pub mod budget;
 mod by_person;
 mod by_reference;
 #[cfg(test)]
@@ -108,6 +109,8 @@ pub struct ContinuityFacts {
     pub fresh: EnquiryId,
     /// Whether an enquiry may be opened for it: not for what we send, not among ourselves, not without a customer.
     pub starts_enquiry: bool,
+    /// What else is to be written down: it decides nothing.
+    pub remarks: Vec<Evidence>,
 }
 
 /// How long what holds, in milliseconds.
@@ -188,7 +191,8 @@ pub fn decide(facts: &ContinuityFacts) -> ContinuityDecision {
         .unwrap_or_else(|| by_person::place(facts));
     by_reference::record(&references, &mut placed);
     let conversation = by_reference::conversation(&references, placed.about);
-    let Placed { placement, evidence, alternatives, outcome, .. } = placed;
+    let Placed { placement, mut evidence, alternatives, outcome, .. } = placed;
+    evidence.extend(facts.remarks.iter().cloned());
     ContinuityDecision { placement, conversation, evidence, alternatives, outcome }
 }
 

@@ -76,6 +76,7 @@ fn facts(enquiries: Vec<EnquiryFacts>) -> ContinuityFacts {
         policy: ContinuityPolicy::default(),
         fresh: enq(FRESH),
         starts_enquiry: true,
+        remarks: Vec::new(),
     }
 }
 

@@ -131,7 +131,10 @@ impl Hub {
         }
         let subject = new.subject.clone().or_else(|| conversation.subject.clone().map(|subject| reply_subject(&subject)));
         let domain = conversation.endpoint.as_deref().and_then(|endpoint| endpoint.split_once('@')).map(|(_, domain)| domain.to_owned());
-        let token = conversation.enquiry_id.map(|enquiry| self.token_for(enquiry, self.now().plus_millis(REPLY_TOKEN_MS)));
+        // Bound to the brand of the connection that the answer will come in by.
+        let brand = &self.connection_context(conversation.connection_id)?.brand;
+        let until = self.now().plus_millis(REPLY_TOKEN_MS);
+        let token = conversation.enquiry_id.map(|enquiry| self.token_for(enquiry, brand, conversation.channel, until));
         Ok(OutboundMessage {
             to,
             // Found out when it is sent, so that a name put right meanwhile is used.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use throughline_domain::continuity::token::token_text;
 use throughline_schemas::{Assurance, Change, ChangeKind, ContextVariable, Enquiry, EnquiryId, EnquiryStatus, Interaction, ProfileId};
 use throughline_store::tables::{Enquiries, EnquiriesByProfile, EnquiryTimeline, Interactions, read};
 
@@ -11,10 +10,8 @@ use crate::HubError;
 use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::{Hub, PageOf, Paging, Stored};
-use crate::views::{EnquiryFilter, EnquiryPatch, NewEnquiry, NewVariable, TokenView};
+use crate::views::{EnquiryFilter, EnquiryPatch, NewEnquiry, NewVariable};
 
-/// The longest a token may hold: ninety days.
-const LONGEST_TOKEN_SECONDS: u64 = 90 * 24 * 3600;
 /// How many of a profile's enquiries are looked through for live ones.
 const LIVE_AMONG: usize = 500;
 
@@ -213,20 +210,6 @@ impl Hub {
             let Some(id) = EnquiryTimeline::interaction(key) else { return Ok(None) };
             Ok(read::<Interactions>(&self.inner.store, &id)?.map(|row| row.value))
         })
-    }
-
-    /// Makes a token that leads to this enquiry on any channel. A pointer: it carries nothing and proves nothing but itself.
-    pub async fn issue_token(&self, id: EnquiryId, ttl_seconds: u64) -> Result<TokenView> {
-        self.enquiry(id)?;
-        if ttl_seconds == 0 || ttl_seconds > LONGEST_TOKEN_SECONDS {
-            return Err(HubError::invalid("/ttl_seconds", format!("a token holds for 1 to {LONGEST_TOKEN_SECONDS} seconds")));
-        }
-        let expires_at = self.now().plus_millis(i64::try_from(ttl_seconds).unwrap_or(i64::MAX).saturating_mul(1000));
-        Ok(TokenView { token: self.token_for(id, expires_at), expires_at })
-    }
-
-    pub(crate) fn token_for(&self, id: EnquiryId, expires_at: throughline_schemas::Timestamp) -> String {
-        token_text(id, expires_at, &|data| self.inner.options.master_key.mac("continuity token", data))
     }
 }
 

@@ -8,7 +8,8 @@ use throughline_schemas::{Assurance, Classification, Enquiry, IdentityType, Prof
 use crate::HubError;
 use crate::error::Result;
 use crate::hub::Hub;
-use crate::views::{LookupAnswer, LookupEnquiry, LookupProfile, LookupQuery};
+use crate::tokens::{Checked, Presenting};
+use crate::views::{LookupAnswer, LookupEnquiry, LookupProfile, LookupQuery, LookupToken};
 
 /// How many live enquiries are answered.
 const ENQUIRIES: usize = 5;
@@ -16,24 +17,46 @@ const ENQUIRIES: usize = 5;
 impl Hub {
     /// Answers what is known of an identifier, cut to what the assurance allows.
     pub fn lookup(&self, query: &LookupQuery) -> Result<LookupAnswer> {
-        let (kind, text) = only_one(query)?;
-        let (namespace, value) = match kind {
-            IdentityType::Phone | IdentityType::Email => ("", text),
-            IdentityType::Handle | IdentityType::External => {
-                text.rsplit_once(':').ok_or_else(|| HubError::invalid(format!("/{}", kind.as_str()), "write namespace:value"))?
-            }
-        };
-        let identity = match normalise(kind, namespace, value, query.region.as_deref()) {
-            Ok(identity) => identity,
-            // A caller who withholds the number is nobody known; that is an answer, not an error.
-            Err(NormaliseError::Withheld | NormaliseError::Blocked) => return Ok(unknown(false)),
-            Err(error) => return Err(HubError::invalid(format!("/{}", kind.as_str()), error.to_string())),
-        };
+        // A caller who withholds the number is nobody known; that is an answer, not an error.
+        let Some(identity) = identity_of(query)? else { return Ok(unknown(false)) };
         match self.roots_of(&identity)?.as_slice() {
             [] => Ok(unknown(false)),
             [root] => self.answer(*root, query.assurance),
             _ => Ok(unknown(true)),
         }
+    }
+
+    /// As [`Hub::lookup`], with the token that came along, or with the token alone. Counts a wrong code, but no use.
+    pub async fn lookup_with_token(&self, query: &LookupQuery, token: &str) -> Result<LookupAnswer> {
+        let named = [&query.phone, &query.email, &query.handle, &query.external].iter().any(|identifier| identifier.is_some());
+        let mut answer = if named { self.lookup(query)? } else { unknown(false) };
+        let (caller, roots) = if named { self.caller(query)? } else { (None, Vec::new()) };
+        let by = Presenting { brand: query.brand.as_deref(), channel: None, caller };
+        let checked = self.transact(|tx| self.check_token(&mut self.people(tx), token, &by)).await?;
+        let mut said = LookupToken { valid: false, why_not: None, participant: false, enquiry: None };
+        match checked {
+            Checked::Nothing => said.why_not = Some("this is no token of this hub".to_owned()),
+            Checked::Remark(remark) => said.why_not = Some(remark.detail),
+            Checked::Token(token) => {
+                said.valid = token.why_not.is_none();
+                said.why_not = token.why_not;
+                // One person alone is known by it, and it is the one whose enquiry this is.
+                said.participant = said.valid && roots.len() == 1 && roots.first().copied() == token.root;
+                if said.valid {
+                    let assurance = if said.participant { query.assurance } else { Assurance::Claimed };
+                    let enquiry = self.enquiry(token.enquiry)?.value;
+                    said.enquiry = Some(show_enquiry(enquiry, assurance, self.now(), &mut answer.withheld));
+                }
+            }
+        }
+        answer.token = Some(said);
+        Ok(answer)
+    }
+
+    /// By what callers are told apart, and who it may be.
+    fn caller(&self, query: &LookupQuery) -> Result<(Option<String>, Vec<throughline_schemas::ProfileId>)> {
+        let Some(identity) = identity_of(query)? else { return Ok((None, Vec::new())) };
+        Ok((Some(identity.key.to_string()), self.roots_of(&identity)?))
     }
 
     fn answer(&self, root: throughline_schemas::ProfileId, assurance: Assurance) -> Result<LookupAnswer> {
@@ -43,7 +66,7 @@ impl Hub {
         let mut withheld = 0;
         let enquiries = live.into_iter().map(|enquiry| show_enquiry(enquiry, assurance, now, &mut withheld)).collect();
         let profile = Some(show_profile(&profile, assurance, &mut withheld));
-        Ok(LookupAnswer { known: true, ambiguous: false, profile, enquiries, withheld })
+        Ok(LookupAnswer { known: true, ambiguous: false, profile, enquiries, withheld, token: None })
     }
 }
 
@@ -96,8 +119,24 @@ fn show_enquiry(enquiry: Enquiry, assurance: Assurance, now: throughline_schemas
     LookupEnquiry { id: enquiry.id, reason, status: enquiry.status, variables }
 }
 
+/// The identifier that was given; none if it was withheld.
+fn identity_of(query: &LookupQuery) -> Result<Option<throughline_domain::identity::Normalised>> {
+    let (kind, text) = only_one(query)?;
+    let (namespace, value) = match kind {
+        IdentityType::Phone | IdentityType::Email => ("", text),
+        IdentityType::Handle | IdentityType::External => {
+            text.rsplit_once(':').ok_or_else(|| HubError::invalid(format!("/{}", kind.as_str()), "write namespace:value"))?
+        }
+    };
+    match normalise(kind, namespace, value, query.region.as_deref()) {
+        Ok(identity) => Ok(Some(identity)),
+        Err(NormaliseError::Withheld | NormaliseError::Blocked) => Ok(None),
+        Err(error) => Err(HubError::invalid(format!("/{}", kind.as_str()), error.to_string())),
+    }
+}
+
 fn unknown(ambiguous: bool) -> LookupAnswer {
-    LookupAnswer { known: false, ambiguous, profile: None, enquiries: Vec::new(), withheld: 0 }
+    LookupAnswer { known: false, ambiguous, profile: None, enquiries: Vec::new(), withheld: 0, token: None }
 }
 
 fn only_one(query: &LookupQuery) -> Result<(IdentityType, &str)> {

@@ -16,6 +16,7 @@ mod operations;
 mod plugins;
 mod profiles;
 mod system;
+mod tokens;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

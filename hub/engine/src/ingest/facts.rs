@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use throughline_domain::continuity::token::{TokenError, parse_token};
 use throughline_domain::continuity::{ContinuityFacts, EnquiryFacts, ThreadMatch, ThreadRule, TokenMatch};
 use throughline_domain::identity::IdentityKey;
-use throughline_schemas::{Conversation, ConversationId, Direction, EnquiryId, Identity, InteractionFact, ProfileId};
+use throughline_schemas::{Conversation, ConversationId, Direction, EnquiryId, Evidence, Identity, InteractionFact, ProfileId};
 use throughline_store::tables::{
     ConversationKeys, ConversationTimeline, Conversations, Enquiries, EnquiriesByProfile, Interactions, LatestEnquiries, Leaves,
     MessageIds, read, scan_rows,
@@ -17,6 +16,7 @@ use super::{ConnectionContext, People};
 use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::Hub;
+use crate::tokens::{Checked, Presenting, Spend};
 
 /// How many ids of a References header are looked up: the newest, and the one that began the thread.
 const REFERENCES: usize = 20;
@@ -26,18 +26,27 @@ const ENDED: usize = 5;
 /// How many interactions of a conversation are looked through for who took part.
 const LOOK_BACK: usize = 10;
 
+/// What the tokens that came with an interaction are.
+#[derive(Default)]
+pub(super) struct Tokens {
+    matches: Vec<TokenMatch>,
+    remarks: Vec<Evidence>,
+    /// How a use of each is counted, should it lead to its enquiry.
+    pub(super) spends: Vec<(EnquiryId, Spend)>,
+}
+
 impl Hub {
     pub(super) fn continuity_facts(
         &self,
         people: &mut People<'_>,
         context: &ConnectionContext,
         arrival: &Arrival<'_>,
-    ) -> Result<ContinuityFacts> {
+    ) -> Result<(ContinuityFacts, Vec<(EnquiryId, Spend)>)> {
         let fact = arrival.fact;
         let threads = self.threads(people, context, fact)?;
-        let tokens = self.tokens(people, fact)?;
+        let tokens = self.tokens(people, context, arrival)?;
         let mut named: BTreeSet<EnquiryId> = threads.iter().filter_map(|thread| thread.enquiry).collect();
-        named.extend(tokens.iter().map(|token| token.enquiry));
+        named.extend(tokens.matches.iter().map(|token| token.enquiry));
         if let Some(root) = arrival.person.root
             && !arrival.person.created
         {
@@ -50,14 +59,14 @@ impl Hub {
         for id in named {
             enquiries.extend(enquiry_facts(people, id)?);
         }
-        Ok(ContinuityFacts {
+        let facts = ContinuityFacts {
             sender: arrival.person.root,
             sender_shared: arrival.person.shared,
             assurance: arrival.assurance,
             sender_keys: arrival.keys.clone(),
             outbound: fact.direction != Direction::Inbound,
             automated: fact.automated.clone(),
-            tokens,
+            tokens: tokens.matches,
             threads,
             enquiries,
             brand: context.brand.clone(),
@@ -66,7 +75,9 @@ impl Hub {
             policy: self.inner.options.continuity,
             fresh: EnquiryId::from_bytes(fresh()),
             starts_enquiry: fact.direction == Direction::Inbound && arrival.person.root.is_some() && fact.automated.is_none(),
-        })
+            remarks: tokens.remarks,
+        };
+        Ok((facts, tokens.spends))
     }
 
     fn threads(&self, people: &mut People<'_>, context: &ConnectionContext, fact: &InteractionFact) -> Result<Vec<ThreadMatch>> {
@@ -144,30 +155,24 @@ impl Hub {
         Ok(addresses)
     }
 
-    fn tokens(&self, people: &mut People<'_>, fact: &InteractionFact) -> Result<Vec<TokenMatch>> {
-        let mut matches = Vec::new();
-        for presented in fact.thread.tokens.iter().take(REFERENCES) {
-            // What is no token of ours at all says nothing; what is one but has expired is said.
-            match parse_token(presented, people.now, &|data| self.inner.options.master_key.mac("continuity token", data)) {
-                Ok((enquiry, _)) => {
-                    let root = self.root_of_enquiry(people, enquiry)?;
-                    matches.push(TokenMatch { enquiry, root, valid: root.is_some(), why_not: None });
+    fn tokens(&self, people: &mut People<'_>, context: &ConnectionContext, arrival: &Arrival<'_>) -> Result<Tokens> {
+        let caller = arrival.keys.first().map(ToString::to_string);
+        let by = Presenting { brand: Some(&context.brand), channel: Some(arrival.fact.channel), caller };
+        let mut tokens = Tokens::default();
+        for presented in arrival.tokens.iter().take(REFERENCES) {
+            match self.check_token(people, presented, &by)? {
+                Checked::Nothing => {}
+                Checked::Remark(remark) => tokens.remarks.push(remark),
+                Checked::Token(token) => {
+                    let valid = token.why_not.is_none();
+                    tokens.matches.push(TokenMatch { enquiry: token.enquiry, root: token.root, valid, why_not: token.why_not });
+                    if valid {
+                        tokens.spends.push((token.enquiry, token.spend));
+                    }
                 }
-                Err(error @ TokenError::Expired { enquiry, .. }) => {
-                    let root = self.root_of_enquiry(people, enquiry)?;
-                    matches.push(TokenMatch { enquiry, root, valid: false, why_not: Some(error.to_string()) });
-                }
-                Err(TokenError::Malformed | TokenError::Forged) => {}
             }
         }
-        Ok(matches)
-    }
-
-    fn root_of_enquiry(&self, people: &mut People<'_>, id: EnquiryId) -> Result<Option<ProfileId>> {
-        match people.tx.get::<Enquiries>(&id)? {
-            Some(row) => Ok(people.root_of(row.value.profile_id)?.map(|(root, _)| root)),
-            None => Ok(None),
-        }
+        Ok(tokens)
     }
 
     /// The enquiries of a person that matter, over all profiles merged into one: those that live, and the last that ended.

@@ -74,7 +74,8 @@ impl Hub {
         fact: InteractionFact,
     ) -> Result<()> {
         let (person, keys) = self.customer(people, context, &fact, id)?;
-        let arrival = Arrival { id, fact: &fact, person: &person, keys, assurance: assurance_of(&fact), conversation: None };
+        let tokens = &fact.thread.tokens;
+        let arrival = Arrival { id, fact: &fact, person: &person, keys, assurance: assurance_of(&fact), conversation: None, tokens };
         let placed = self.place(people, context, &arrival)?;
         self.index(people, &fact, placed.conversation)?;
         let interaction = Interaction {
@@ -115,13 +116,23 @@ impl Hub {
             // Who it was became known only later.
             let fact = &interaction.fact;
             let conversation = Some(interaction.conversation_id);
-            let arrival = Arrival { id: interaction.id, fact, person: &found, keys, assurance: assurance_of(fact), conversation };
+            let tokens = &fact.thread.tokens;
+            let arrival = Arrival { id: interaction.id, fact, person: &found, keys, assurance: assurance_of(fact), conversation, tokens };
             let placed = self.place(people, context, &arrival)?;
             interaction.profile_id = found.leaf;
             // What a person put somewhere meanwhile stays there.
             interaction.enquiry_id = before.enquiry_id.or(placed.enquiry);
             person = found;
-        } else if interaction.fact.variables != before.fact.variables
+        } else {
+            let came_later = |token: &&String| !before.fact.thread.tokens.contains(token);
+            let tokens: Vec<String> = interaction.fact.thread.tokens.iter().filter(came_later).cloned().collect();
+            if !tokens.is_empty()
+                && let Some(placed) = self.redeem_late(people, context, &interaction, &tokens)?
+            {
+                interaction.enquiry_id = placed.enquiry;
+            }
+        }
+        if interaction.fact.variables != before.fact.variables
             && let Some(enquiry) = interaction.enquiry_id
         {
             self.add_variables_later(people, context, enquiry, &interaction, &person)?;
@@ -159,7 +170,8 @@ impl Hub {
         let before = row.value.variables.clone();
         let fact = &interaction.fact;
         let conversation = Some(interaction.conversation_id);
-        let arrival = Arrival { id: interaction.id, fact, person, keys: Vec::new(), assurance: assurance_of(fact), conversation };
+        let arrival =
+            Arrival { id: interaction.id, fact, person, keys: Vec::new(), assurance: assurance_of(fact), conversation, tokens: &[] };
         super::place::add_variables(&mut row.value, context, &arrival, people.now);
         if row.value.variables == before {
             return Ok(());
@@ -175,7 +187,7 @@ impl Hub {
     }
 
     /// Finds or makes the person on the customer's side.
-    fn customer(
+    pub(super) fn customer(
         &self,
         people: &mut People<'_>,
         context: &ConnectionContext,
@@ -283,7 +295,7 @@ fn log_ringing(people: &mut People<'_>, before: Option<&Interaction>, interactio
 }
 
 /// A channel asserts who is speaking; what a machine sends only claims it.
-fn assurance_of(fact: &InteractionFact) -> Assurance {
+pub(super) fn assurance_of(fact: &InteractionFact) -> Assurance {
     if fact.automated.is_some() { Assurance::Claimed } else { Assurance::Asserted }
 }
 

@@ -8,6 +8,7 @@ mod context;
 mod enquiry_record;
 mod facts;
 mod interaction;
+mod late;
 mod links;
 mod merges;
 mod people;

@@ -318,9 +318,9 @@ impl People<'_> {
             interaction_id,
         };
         self.tx.put::<Decisions>(&id, &decision)?;
-        // An enquiry's decisions are found by the enquiry, the others by the profile.
-        let about = enquiry_id.map(|id| *id.as_bytes()).or(profile_id.map(|id| *id.as_bytes())).or(interaction_id.map(|id| *id.as_bytes()));
-        if let Some(about) = about {
+        // An enquiry's decisions are found by the enquiry, the others by the profile; those about an interaction by it as well.
+        let about = enquiry_id.map(|id| *id.as_bytes()).or(profile_id.map(|id| *id.as_bytes()));
+        for about in about.into_iter().chain(interaction_id.map(|id| *id.as_bytes())) {
             self.tx.put::<DecisionIndex>(&(about, id), &Present {})?;
         }
         Ok(())

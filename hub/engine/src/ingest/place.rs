@@ -31,13 +31,19 @@ pub(super) struct Arrival<'a> {
     pub(super) assurance: Assurance,
     /// The conversation it stands in already, if it was accepted before.
     pub(super) conversation: Option<ConversationId>,
+    /// Tokens that came with it and have not been looked at yet.
+    pub(super) tokens: &'a [String],
 }
 
 impl Hub {
     /// Decides and writes where an interaction goes.
     pub(super) fn place(&self, people: &mut People<'_>, context: &ConnectionContext, arrival: &Arrival<'_>) -> Result<Placed> {
-        let facts = self.continuity_facts(people, context, arrival)?;
+        let (facts, spends) = self.continuity_facts(people, context, arrival)?;
         let decision = decide(&facts);
+        let led_to = led_to(&decision.placement);
+        for (_, spend) in spends.iter().filter(|(enquiry, _)| led_to == Some(*enquiry)) {
+            self.spend_token(people, spend)?;
+        }
         let conversation = self.join_conversation(people, context, arrival, &decision)?;
         let enquiry = self.join_enquiry(people, context, arrival, &decision)?;
         self.note_conversation(people, arrival, conversation, enquiry, &decision)?;
@@ -209,6 +215,15 @@ impl Hub {
             conversation.profile_id = arrival.person.leaf;
         }
         Ok(people.tx.put::<Conversations>(&id, conversation)?)
+    }
+}
+
+/// The known enquiry that an interaction goes on with.
+pub(super) fn led_to(placement: &Placement) -> Option<EnquiryId> {
+    match placement {
+        Placement::Attach { enquiry, .. } => Some(*enquiry),
+        Placement::Open { follows, .. } => *follows,
+        Placement::Park { .. } | Placement::Suggest { .. } | Placement::None => None,
     }
 }
 

@@ -123,7 +123,7 @@ async fn a_token_works_for_its_owner_and_is_parked_for_a_stranger() {
     let now = world.clock.now();
     world.take(id, vec![mail("m", "ada@example.com", "Hi", now)]).await;
     let enquiry = world.enquiries()[0].clone();
-    let token = world.hub.issue_token(enquiry.id, 3600).await.unwrap().token;
+    let token = world.hub.issue_token(enquiry.id, Default::default()).await.unwrap().token;
     let with_token = |key: &str, from: &str| {
         let mut item = mail(key, from, "About that", now);
         item.data["thread"]["tokens"] = json!([token]);

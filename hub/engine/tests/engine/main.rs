@@ -9,4 +9,5 @@ mod scripted;
 mod sending;
 mod supervisor;
 mod support;
+mod tokens;
 mod weaving;

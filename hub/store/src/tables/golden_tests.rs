@@ -120,3 +120,11 @@ fn what_is_left_to_do() {
     check::<IdempotentResponses>(json!({"request": "00", "status": 201, "body": "{}", "at": AT}));
     check::<AuditLog>(json!({"actor": "key", "action": "profile.merge", "target": "x", "detail": {"a": 1}, "at": AT}));
 }
+
+#[test]
+fn tokens() {
+    check::<TokenUses>(json!({"enquiry_id": id::<Value>("enq"), "uses": 1, "used_at": AT, "expires_at": AT}));
+    check::<ShortCodes>(json!({"enquiry_id": id::<Value>("enq"), "max_uses": 3, "uses": 1, "expires_at": AT}));
+    check::<ShortCodesByExpiry>(json!({}));
+    check::<Budgets>(json!({"full_at": AT, "last": "00ff"}));
+}

@@ -21,6 +21,7 @@ mod key;
 mod link;
 mod merge;
 mod profile;
+mod token;
 mod tx;
 
 pub use api_key::{ApiKeyRecord, ApiKeys, Scope};
@@ -40,6 +41,7 @@ pub use key::{leading_id, trailing_name};
 pub use link::{LinkKey, Links, LinksByCanonical};
 pub use merge::{MergeRecord, Merges};
 pub use profile::{Leaf, Leaves};
+pub use token::{BudgetRow, Budgets, ShortCode, ShortCodeKey, ShortCodes, ShortCodesByExpiry, TokenUse, TokenUses};
 pub use tx::{Row, RowPage, TableError, Tx, count_rows, forget_rows, is_of_range, read, scan_rows};
 
 use serde::Serialize;

@@ -65,7 +65,7 @@ fn within(hub: &Hub) -> anyhow::Result<Durations> {
     for question in 0..2_000_u64 {
         let assurance = throughline_schemas::Assurance::Asserted;
         let phone = phone(question.wrapping_mul(0x9e37_79b9_7f4a_7c15) % WITH_ENQUIRY);
-        let query = LookupQuery { phone: Some(phone), email: None, handle: None, external: None, region: None, assurance };
+        let query = LookupQuery { phone: Some(phone), assurance, ..LookupQuery::default() };
         let began = Instant::now();
         ensure!(hub.lookup(&query)?.known, "somebody is not known");
         durations.push(began.elapsed());
