@@ -177,6 +177,11 @@ pub trait PluginHost: Send + Sync {
     fn remove(&self, name: &str, version: &str) -> Result<(), PluginError>;
     /// Opens a connection: resolves grants against manifest and config, starts nothing yet.
     fn open(&self, spec: ConnectionSpec, services: Arc<dyn HubServices>) -> Result<Arc<dyn Connector>, PluginError>;
+    /// Opens a connector that reaches no host and knows no secret, for [`Connector::migrate`] alone: the config may be one that this
+    /// version cannot run with yet.
+    fn open_to_migrate(&self, spec: ConnectionSpec, services: Arc<dyn HubServices>) -> Result<Arc<dyn Connector>, PluginError> {
+        self.open(ConnectionSpec { secrets: BTreeMap::new(), grants: Grants::default(), ..spec }, services)
+    }
 }
 
 /// One connection's running connector. Reads, writes and webhooks have an instance each and wait for others of their kind only;
@@ -198,10 +203,12 @@ pub trait Connector: Send + Sync {
     fn write<'a>(&'a self, entity: &'a str, ops: Vec<Op>) -> BoxFuture<'a, Result<Called<Vec<Outcome>>, ConnectorError>>;
     /// A webhook request, raw. Items are to be durable before the response is sent.
     fn webhook(&self, request: HttpRequest) -> BoxFuture<'_, Result<Called<Hooked>, ConnectorError>>;
-    /// Registers our webhook at the silo.
-    fn webhook_ensure<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Value, ConnectorError>>;
+    /// Registers our webhook at the silo under this address; again, or in place of an earlier address, is fine.
+    fn webhook_ensure<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>>;
+    /// What the silo says is registered there.
+    fn webhook_list(&self) -> BoxFuture<'_, Result<Value, ConnectorError>>;
     /// Removes our webhook at the silo.
-    fn webhook_remove(&self) -> BoxFuture<'_, Result<(), ConnectorError>>;
+    fn webhook_remove(&self) -> BoxFuture<'_, Result<Called<()>, ConnectorError>>;
     /// Listens until the silo ends it, it fails, or [`Connector::stop`] is called (then `Ok` or class `cancelled`).
     fn listen(&self, checkpoint: Option<Value>) -> BoxFuture<'_, Result<(), ConnectorError>>;
     /// Sends a message.

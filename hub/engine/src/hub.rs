@@ -32,6 +32,8 @@ pub struct HubOptions {
     pub retry: RetryPolicy,
     /// How long connections may take to stop.
     pub stop_within: Duration,
+    /// Where the hub is reached from outside: silos are told to post there.
+    pub public_url: Option<String>,
 }
 
 impl HubOptions {
@@ -44,6 +46,7 @@ impl HubOptions {
             continuity: ContinuityPolicy::default(),
             retry: RetryPolicy::default(),
             stop_within: Duration::from_secs(10),
+            public_url: None,
         }
     }
 }

@@ -22,5 +22,5 @@ pub use error::{FieldError, HubError, Result};
 pub use hub::{Hub, HubOptions, PageOf, Paging, Stored};
 pub use ingest::{Accepted, IngestBatch};
 pub use metrics::{Metric, MetricKind};
-pub use throughline_store::tables::{AuditEntry, ConflictItem, DeadLetter, Scope};
+pub use throughline_store::tables::{AuditEntry, ConflictItem, DeadLetter, PendingUpdate, Scope};
 pub use views::*;

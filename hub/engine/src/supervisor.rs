@@ -1,6 +1,7 @@
 //! Keeps connections alive: opens connectors, runs their listener, polls their entities, dispatches to them, backs off, stops.
 
 mod health;
+mod hook;
 mod poll;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 pub(crate) use health::Health;
+pub(crate) use hook::Hook;
 
 use crate::error::Result;
 use crate::hub::Hub;
@@ -33,6 +35,7 @@ const SETTLED: Duration = Duration::from_millis(500);
 /// A running connection.
 pub(crate) struct Running {
     pub(crate) health: Arc<Health>,
+    pub(crate) hook: Arc<Hook>,
     /// Wakes the pollers: an admin asked for a sync.
     pub(crate) poll_now: watch::Sender<()>,
     connector: Arc<dyn Connector>,
@@ -41,6 +44,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn connector(&self) -> Arc<dyn Connector> {
+        Arc::clone(&self.connector)
+    }
+
     /// Stops everything: what waits ends at once, a write or a message under way gets half of the time to end well, then the
     /// connector ends it.
     pub(crate) async fn stop(mut self, within: Duration) {
@@ -67,6 +74,7 @@ pub(crate) struct Task {
     pub(crate) id: ConnectionId,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) health: Arc<Health>,
+    hook: Arc<Hook>,
     /// Somebody left a delivery for this connection.
     pub(crate) wake: Arc<Notify>,
     pub(crate) poll_now: watch::Receiver<()>,
@@ -181,6 +189,7 @@ impl Hub {
             id,
             connector: Arc::clone(&connector),
             health: Arc::new(Health::default()),
+            hook: Arc::new(Hook::default()),
             wake: Arc::new(Notify::new()),
             poll_now: poll_wanted,
             persons_to_walk: watch::channel(0).0,
@@ -189,7 +198,7 @@ impl Hub {
         let tasks = spawn_tasks(&task, &context);
         self.inner.wakes.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&task.wake));
         self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&connector));
-        running.insert(id, Running { health: task.health, poll_now, connector, stop, tasks });
+        running.insert(id, Running { health: task.health, hook: task.hook, poll_now, connector, stop, tasks });
         tracing::info!(connection = %id, plugin = %row.value.plugin, "connection started");
         Ok(())
     }
@@ -228,6 +237,9 @@ fn spawn_tasks(task: &Task, context: &crate::ingest::ConnectionContext) -> JoinS
     let plugin = task.connector.plugin();
     if plugin.exports("listener") {
         tasks.spawn(listen(task.clone()));
+    }
+    if plugin.exports("webhook") {
+        tasks.spawn(hook::run(task.clone()));
     }
     let walked: Vec<_> = context
         .entities

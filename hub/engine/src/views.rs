@@ -17,6 +17,7 @@ use throughline_schemas::{
     ApiKeyId, Assurance, Classification, ConnectionId, Enquiry, EnquiryId, EnquiryStatus, Interaction, Profile, ProfileId, ProfileState,
     Timestamp, VariableScope,
 };
+use throughline_store::tables::PendingUpdate;
 
 use crate::Scope;
 
@@ -129,10 +130,47 @@ pub struct ConnectionView {
     pub hook_path: String,
     /// Entities its config adds to the manifest's.
     pub entities: Vec<Entity>,
+    /// Another version of the plugin that waits for approval, because it asks for more hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_update: Option<PendingUpdate>,
     /// Made.
     pub created_at: Timestamp,
     /// Last changed.
     pub updated_at: Timestamp,
+}
+
+/// What became of a connection when its plugin was to be updated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginUpdate {
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// Its name.
+    pub name: String,
+    /// The version it had.
+    pub from: String,
+    /// The version it was to have.
+    pub to: String,
+    /// How it went.
+    #[serde(flatten)]
+    pub outcome: UpdateOutcome,
+}
+
+/// How the update of one connection went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum UpdateOutcome {
+    /// It runs with the new version; config and cursors were carried over.
+    Moved,
+    /// It runs with the old version until somebody approves what the new one asks for.
+    Pending {
+        /// The hosts it newly asks for.
+        hosts: Vec<String>,
+    },
+    /// It runs with the old version, unchanged.
+    Failed {
+        /// Why.
+        detail: String,
+    },
 }
 
 /// How a connection is.
@@ -170,6 +208,46 @@ pub struct HealthView {
     pub deliveries_waiting: u64,
     /// Entries of the change log not yet looked at for this connection.
     pub dispatch_lag: u64,
+    /// Whether the silo knows where to post, for a running connection whose plugin takes webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<HookView>,
+}
+
+/// Whether a silo knows where to post.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HookState {
+    /// The plugin registered our address.
+    Registered,
+    /// The plugin has no way to register it: enter the address at the silo by hand.
+    ByHand,
+    /// The last attempt failed; it is being tried again.
+    Failed,
+    /// Somebody had it removed.
+    Removed,
+    /// The hub does not know where it is reached from outside: set `public_url`.
+    NoPublicUrl,
+}
+
+/// A webhook's registration at a silo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HookView {
+    /// Where it stands.
+    pub state: HookState,
+    /// The address the silo is to post to.
+    pub url: Option<String>,
+    /// What the silo said of the registration.
+    pub registration: Option<Value>,
+    /// Why the last attempt failed.
+    pub error: Option<ConnectorError>,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+impl HookView {
+    pub(crate) fn new(state: HookState, url: Option<String>, at: Timestamp) -> Self {
+        Self { state, url, registration: None, error: None, at }
+    }
 }
 
 /// Where a walk goes on.

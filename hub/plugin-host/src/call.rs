@@ -21,6 +21,7 @@ pub(crate) enum Call {
     Write { entity: String, ops: Vec<Op> },
     Webhook { request: HttpRequest },
     WebhookEnsure { url: String },
+    WebhookList,
     WebhookRemove,
     Listen { checkpoint: Option<String> },
     Send { message: String, idempotency_key: String },
@@ -52,6 +53,7 @@ impl Call {
             Self::Write { .. } => "write",
             Self::Webhook { .. } => "webhook",
             Self::WebhookEnsure { .. } => "webhook ensure",
+            Self::WebhookList => "webhook list",
             Self::WebhookRemove => "webhook remove",
             Self::Listen { .. } => "listen",
             Self::Send { .. } => "send",
@@ -61,7 +63,16 @@ impl Call {
 
     /// Whether what it changes in the state is kept when it ends well. A listener passes its changes on with what it emits.
     pub(crate) fn keeps_state(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::Write { .. } | Self::Webhook { .. } | Self::Send { .. } | Self::Act { .. })
+        matches!(
+            self,
+            Self::Read { .. }
+                | Self::Write { .. }
+                | Self::Webhook { .. }
+                | Self::WebhookEnsure { .. }
+                | Self::WebhookRemove
+                | Self::Send { .. }
+                | Self::Act { .. }
+        )
     }
 
     /// Whether the silo may have changed when the call fails half-way.

@@ -59,7 +59,7 @@ const ROLES: usize = 3;
 impl Role {
     const fn of(call: &Call) -> Self {
         match call {
-            Call::Webhook { .. } => Self::Hooks,
+            Call::Webhook { .. } | Call::WebhookEnsure { .. } | Call::WebhookList | Call::WebhookRemove => Self::Hooks,
             Call::Write { .. } | Call::Send { .. } | Call::Act { .. } => Self::Writing,
             _ => Self::Reading,
         }
@@ -289,13 +289,23 @@ impl Connector for Running {
         })
     }
 
-    fn webhook_ensure<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Value, ConnectorError>> {
+    fn webhook_ensure<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
         let call = Call::WebhookEnsure { url: url.to_owned() };
-        Box::pin(async { expect_answer!(self.value(call).await?, "webhook ensure", Answer::Json(value) => value) })
+        Box::pin(async {
+            let Called { value, state } = self.call(call).await?;
+            expect_answer!(value, "webhook ensure", Answer::Json(value) => Called { value, state })
+        })
     }
 
-    fn webhook_remove(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
-        Box::pin(async { self.value(Call::WebhookRemove).await.map(drop) })
+    fn webhook_list(&self) -> BoxFuture<'_, Result<Value, ConnectorError>> {
+        Box::pin(async { expect_answer!(self.value(Call::WebhookList).await?, "webhook list", Answer::Json(value) => value) })
+    }
+
+    fn webhook_remove(&self) -> BoxFuture<'_, Result<Called<()>, ConnectorError>> {
+        Box::pin(async {
+            let Called { state, .. } = self.call(Call::WebhookRemove).await?;
+            Ok(Called { value: (), state })
+        })
     }
 
     fn listen(&self, checkpoint: Option<Value>) -> BoxFuture<'_, Result<(), ConnectorError>> {

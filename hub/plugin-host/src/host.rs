@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use throughline_domain::connector::{BoxFuture, ConnectionSpec, Connector, HubServices, InstalledPlugin, PluginError, PluginHost};
+use throughline_domain::connector::{BoxFuture, ConnectionSpec, Connector, Grants, HubServices, InstalledPlugin, PluginError, PluginHost};
+use throughline_schemas::manifest::Manifest;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
@@ -153,9 +154,21 @@ impl Host {
         spec: ConnectionSpec,
         services: Arc<dyn HubServices>,
     ) -> Result<Arc<Connection>, PluginError> {
+        self.connect_as(&program.plugin.manifest, spec, services)
+    }
+
+    fn connect_as(
+        &self,
+        manifest: &Manifest,
+        spec: ConnectionSpec,
+        services: Arc<dyn HubServices>,
+    ) -> Result<Arc<Connection>, PluginError> {
         let resolver = self.options.resolver.clone();
-        let manifest = &program.plugin.manifest;
         Connection::new(spec, manifest, &self.options.limits, services, resolver, self.trust.clone()).map(Arc::new)
+    }
+
+    fn running(&self, program: Arc<Program>, connection: Arc<Connection>) -> Arc<dyn Connector> {
+        Arc::new(Running::new(program, connection, self.slots.clone(), self.runtime().handle().clone()))
     }
 }
 
@@ -197,7 +210,19 @@ impl PluginHost for Host {
     fn open(&self, spec: ConnectionSpec, services: Arc<dyn HubServices>) -> Result<Arc<dyn Connector>, PluginError> {
         let program = self.program(&spec.plugin, &spec.version)?;
         let connection = self.connect(&program, spec, services)?;
-        Ok(Arc::new(Running::new(program, connection, self.slots.clone(), self.runtime().handle().clone())))
+        Ok(self.running(program, connection))
+    }
+
+    fn open_to_migrate(&self, spec: ConnectionSpec, services: Arc<dyn HubServices>) -> Result<Arc<dyn Connector>, PluginError> {
+        let program = self.program(&spec.plugin, &spec.version)?;
+        // What of the manifest is resolved against the config is left out: the config is one that another version was written for.
+        let mut manifest = program.plugin.manifest.clone();
+        manifest.auth.clear();
+        manifest.capabilities.hosts.clear();
+        manifest.rate_budgets.clear();
+        let spec = ConnectionSpec { secrets: BTreeMap::new(), grants: Grants::default(), ..spec };
+        let connection = self.connect_as(&manifest, spec, services)?;
+        Ok(self.running(program, connection))
     }
 }
 

@@ -138,6 +138,16 @@ pub(crate) enum Plugin {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Move every connection of a plugin to another installed version; its config and cursors are carried over.
+    Update {
+        /// The plugin's name.
+        name: String,
+        /// The version; the newest installed by default.
+        #[arg(long)]
+        to: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// List what is installed in a running hub.
     List {
         #[command(flatten)]
@@ -162,6 +172,12 @@ pub(crate) enum Connection {
     Pause(OneConnection),
     /// Start a stopped connection.
     Resume(OneConnection),
+    /// Let a version of the plugin that asks for more hosts have them, and move to it.
+    Approve(ApproveUpdate),
+    /// Read an entity anew from the beginning. What is known already does not come twice.
+    ResetCursor(ResetCursor),
+    /// Register the hub's address at the system now, list what is registered there, or have it removed.
+    Webhook(Webhook),
 }
 
 /// A connection to be added.
@@ -209,6 +225,47 @@ pub(crate) struct SetConnection {
     /// A secret, as in `add`.
     #[arg(long = "secret", value_name = "NAME=SOURCE")]
     pub(crate) secrets: Vec<String>,
+    /// Another installed version of the plugin; config and cursors are carried over.
+    #[arg(long)]
+    pub(crate) plugin_version: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// Which update to let through.
+#[derive(Debug, Args)]
+pub(crate) struct ApproveUpdate {
+    /// The connection's name or id.
+    pub(crate) connection: String,
+    /// Grant this one of the hosts that it newly asks for; all of them by default.
+    #[arg(long = "host", value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What to read anew.
+#[derive(Debug, Args)]
+pub(crate) struct ResetCursor {
+    /// The connection's name or id.
+    pub(crate) connection: String,
+    /// The entity, or `listen`.
+    pub(crate) entity: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// A connection's webhook.
+#[derive(Debug, Args)]
+pub(crate) struct Webhook {
+    /// The connection's name or id.
+    pub(crate) connection: String,
+    /// Print what the system says is registered there.
+    #[arg(long, conflicts_with = "remove")]
+    pub(crate) list: bool,
+    /// Have the system forget the hub's address until the connection starts anew.
+    #[arg(long)]
+    pub(crate) remove: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

@@ -151,6 +151,23 @@ impl Client {
         self.parsed(self.send(Method::PATCH, path, Some(body), Some(version))?)
     }
 
+    /// An order on what is still at this version.
+    pub(crate) fn post_if<T: DeserializeOwned>(&self, path: &str, version: u64, body: &impl Serialize) -> anyhow::Result<T> {
+        let body = Body::json(body)?;
+        self.parsed(self.send(Method::POST, path, Some(body), Some(version))?)
+    }
+
+    /// An order that is answered by a list without pages.
+    pub(crate) fn posted_list<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Vec<T>> {
+        Ok(self.post::<Page<T>>(path, body)?.items)
+    }
+
+    /// An order that is answered by nothing.
+    pub(crate) fn order(&self, method: Method, path: &str) -> anyhow::Result<()> {
+        let answer = self.send(method, path, None, None)?;
+        if answer.status.is_success() { Ok(()) } else { self.parsed::<Value>(answer).map(drop) }
+    }
+
     fn send(&self, method: Method, path: &str, body: Option<Body>, version: Option<u64>) -> anyhow::Result<Answer> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base)).header(header::ACCEPT, "application/json");
         if let Some(key) = &self.key {

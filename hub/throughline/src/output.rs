@@ -50,6 +50,19 @@ pub(crate) fn plain(value: &serde_json::Value) -> String {
     }
 }
 
+/// Text as one segment of an address's path.
+pub(crate) fn path_segment(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 /// `a, b, c`, or a dash.
 pub(crate) fn listed(words: &[impl AsRef<str>]) -> String {
     if words.is_empty() { "-".to_owned() } else { words.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ") }
@@ -66,6 +79,13 @@ mod tests {
             table(&[row(&["NAME", "STATE"]), row(&["é", "healthy"]), row(&["support", ""])]),
             "NAME     STATE\né        healthy\nsupport\n"
         );
+    }
+
+    #[test]
+    fn a_path_segment_holds_no_separator() {
+        for (given, wanted) in [("contact", "contact"), ("a/b c", "a%2Fb%20c"), ("é", "%C3%A9")] {
+            assert_eq!(path_segment(given), wanted);
+        }
     }
 
     #[test]

@@ -57,7 +57,8 @@ async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     host_options.extra_ca_pem.clone_from(&config.extra_ca_pem);
     host_options.trust.clone_from(&config.plugin_trust);
     let host = tokio::task::spawn_blocking(move || Host::new(host_options)).await??;
-    let hub = Hub::open(HubOptions::new(master_key), store, blobs, host)?;
+    let hub_options = HubOptions { public_url: config.public_url.clone(), ..HubOptions::new(master_key) };
+    let hub = Hub::open(hub_options, store, blobs, host)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}; is another hub running, or choose another --listen", config.listen))?;

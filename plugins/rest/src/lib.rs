@@ -60,6 +60,18 @@ impl Webhook for Rest {
     fn receive(config: Config, request: HttpRequest) -> Result<(HttpResponse, Vec<Item>)> {
         webhook::receive(&config.checked()?, &request)
     }
+
+    fn ensure(config: Config, url: &str) -> Result<Value> {
+        webhook::ensure(&config.checked()?, url)
+    }
+
+    fn list(config: Config) -> Result<Value> {
+        webhook::list(&config.checked()?)
+    }
+
+    fn remove(config: Config) -> Result<()> {
+        webhook::remove(&config.checked()?)
+    }
 }
 
 throughline_plugin_sdk::export!(Rest, manifest = "manifest.json", interfaces = [source, sink, webhook]);

@@ -2,6 +2,7 @@
 
 pub(crate) mod api_keys;
 mod blobs;
+mod connection_upkeep;
 mod connections;
 mod conversations;
 mod enquiries;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Routes {
     let resources = [
         plugins::routes,
         connections::routes,
+        connection_upkeep::routes,
         oauth::routes,
         hooks::routes,
         profiles::routes,

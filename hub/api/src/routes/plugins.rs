@@ -6,13 +6,13 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use throughline_domain::connector::InstalledPlugin;
-use throughline_engine::HubError;
+use throughline_engine::{HubError, PluginUpdate};
 use throughline_schemas::manifest::Manifest;
 
 use crate::auth::{Admin, Authenticated};
 use crate::describe::{DescribeOutput, Operation};
 use crate::etag::{self, IfMatch};
-use crate::extract::{Path, RawBody};
+use crate::extract::{OptionalBody, Path, RawBody};
 use crate::openapi::Routes;
 use crate::problem::Problem;
 use crate::problem_codes::Code;
@@ -33,6 +33,13 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         )
         .get("/v1/plugins/{name}/{version}", "plugins.get", "One installed plugin", get)
         .delete("/v1/plugins/{name}/{version}", "plugins.remove", "Remove a plugin. Refused while a connection uses it.", remove)
+        .post(
+            "/v1/plugins/{name}/update",
+            "plugins.update",
+            "Move every connection of a plugin to another installed version, the newest by default. One that fails stays as it was; where \
+             the version asks for more hosts, it waits for approval.",
+            update,
+        )
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -41,6 +48,22 @@ struct PluginPath {
     name: String,
     /// Its version.
     version: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct NamePath {
+    /// The plugin's name.
+    name: String,
+}
+
+/// Which version to move to.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "PluginUpdateRequest")]
+struct UpdateRequest {
+    /// The version; the newest installed if absent.
+    #[serde(default)]
+    version: Option<String>,
 }
 
 /// An installed plugin.
@@ -145,6 +168,15 @@ async fn remove(
     }
     api.hub.remove_plugin(&path.name, &path.version).await?;
     Ok(NoContent)
+}
+
+async fn update(
+    State(api): State<Api>,
+    _: Authenticated<Admin>,
+    Path(path): Path<NamePath>,
+    OptionalBody(request): OptionalBody<UpdateRequest>,
+) -> Result<Reply<ListOf<PluginUpdate>>, Problem> {
+    Ok(Reply(api.hub.update_plugin(&path.name, request.version.as_deref()).await?.into()))
 }
 
 fn find(api: &Api, path: &PluginPath) -> Result<InstalledPlugin, Problem> {

@@ -55,3 +55,20 @@ async fn bad_hooks_are_refused_before_the_plugin() {
     assert_eq!((answer.status, answer.problem().as_str(), answer.header("retry-after")), (429, "rate-limited", "1"));
     assert!(api.script.hooked.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn the_hubs_address_is_registered_listed_and_removed_at_the_silo() {
+    let api = Api::new().await;
+    let connection = api.connection().await;
+    let path = format!("/v1/connections/{connection}/webhook");
+    let ensured = api.post(&path, serde_json::json!({})).await.expect(200).json();
+    let url = format!("https://hub.example/hooks/{connection}");
+    assert_eq!((&ensured["state"], &ensured["url"]), (&serde_json::json!("registered"), &serde_json::json!(url)));
+    assert_eq!(api.get(&path).await.expect(200).json(), serde_json::json!([{"id": "wh1"}]));
+    api.with_headers("DELETE", &path, &[], None).await.expect(204);
+    let health = api.get(&format!("/v1/connections/{connection}/health")).await.expect(200).json();
+    assert_eq!(health["webhook"]["state"], "removed");
+    api.post(&format!("/v1/connections/{connection}/pause"), serde_json::json!({})).await.expect(200);
+    assert_eq!(api.post(&path, serde_json::json!({})).await.expect(409).problem(), "conflict");
+    api.get("/v1/connections/cnx_00000000000000000000000000/webhook").await.expect(404);
+}

@@ -135,6 +135,30 @@ async fn a_connection_is_made_changed_paused_and_never_shows_a_secret() {
 }
 
 #[tokio::test]
+async fn reading_anew_and_updates_are_asked_for_by_name() {
+    let api = Api::new().await;
+    let id = api.connection().await;
+    let path = format!("/v1/connections/{id}");
+    let bare = async |verb: &str| api.with_headers("POST", &format!("{path}/{verb}"), &[], None).await;
+    bare("cursors/message/reset").await.expect(202);
+    bare("cursors/listen/reset").await.expect(202);
+    assert_eq!(bare("cursors/nothing/reset").await.expect(404).problem(), "not-found");
+    let tag = api.get(&path).await.header("etag").to_owned();
+    bare("update/approve").await.expect(428);
+    let none = api.with_headers("POST", &format!("{path}/update/approve"), &[("if-match", &tag)], None).await.expect(409);
+    assert!(none.json()["detail"].as_str().unwrap().contains("no update waits"), "{none:?}");
+    let beyond = json!({"plugin_version": "9.9.9"});
+    let refused = api.with_headers("PATCH", &path, &[("if-match", &tag)], Some(beyond)).await.expect(422).json();
+    assert_eq!(refused["errors"][0]["pointer"], "/plugin_version");
+    let updated = api.post("/v1/plugins/scripted/update", json!({})).await.expect(200).json();
+    assert_eq!(updated["items"], json!([]), "there is no newer version");
+    assert!(api.post("/v1/plugins/nobody/update", json!({"version": "1.0.0"})).await.status >= 400);
+    let audit = api.get("/v1/audit").await.expect(200).json();
+    let actions: Vec<&str> = audit["items"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert!(actions.contains(&"connections.reset_cursor"), "{actions:?}");
+}
+
+#[tokio::test]
 async fn a_file_is_served_whole_and_in_ranges_as_a_download() {
     let api = Api::new().await;
     let connection = api.connection().await;

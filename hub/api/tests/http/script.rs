@@ -179,11 +179,14 @@ impl Connector for Scripted {
             called((answer.unwrap_or(HttpResponse { status: 204, headers: vec![], body: vec![] }), vec![]))
         })
     }
-    fn webhook_ensure<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Value, ConnectorError>> {
-        Box::pin(async { Ok(Value::Null) })
+    fn webhook_ensure<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
+        Box::pin(async move { called(json!({"url": url})) })
     }
-    fn webhook_remove(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
-        Box::pin(async { Ok(()) })
+    fn webhook_list(&self) -> BoxFuture<'_, Result<Value, ConnectorError>> {
+        Box::pin(async { Ok(json!([{"id": "wh1"}])) })
+    }
+    fn webhook_remove(&self) -> BoxFuture<'_, Result<Called<()>, ConnectorError>> {
+        Box::pin(async { called(()) })
     }
     fn listen(&self, _: Option<Value>) -> BoxFuture<'_, Result<(), ConnectorError>> {
         Box::pin(std::future::pending())

@@ -71,7 +71,8 @@ impl Api {
         let script = Arc::new(Script::default());
         let store = Store::in_memory(Options::new(|| 0)).unwrap();
         let blobs = Blobs::open(&dir.path().join("files")).unwrap();
-        let hub = Hub::open(HubOptions::new([7; 32]), store, blobs, Arc::new(ScriptedHost(script.clone()))).unwrap();
+        let hub_options = HubOptions { public_url: Some("https://hub.example".to_owned()), ..HubOptions::new([7; 32]) };
+        let hub = Hub::open(hub_options, store, blobs, Arc::new(ScriptedHost(script.clone()))).unwrap();
         let (_, admin) = hub.create_api_key("test", vec![Scope::Admin], None).await.unwrap();
         Self { router: router(hub.clone(), options), hub, script, admin, _dir: dir }
     }

@@ -1,8 +1,8 @@
-//! What is asked of a running connection from outside: its silo's posts, its plugin's actions and choices, how it is.
+//! What is asked of a running connection from outside: its plugin's actions and choices, how it is.
 
 use serde_json::Value;
 use throughline_schemas::ConnectionId;
-use throughline_schemas::connector::{ConnectorError, ErrorClass, HttpRequest, HttpResponse};
+use throughline_schemas::connector::{ConnectorError, ErrorClass};
 use throughline_store::tables::{Connections, Deliveries, DispatchCursors, count_rows, read};
 
 use super::connection_rules::check_schema;
@@ -20,7 +20,8 @@ impl Hub {
     pub async fn connection_health(&self, id: ConnectionId) -> Result<HealthView> {
         let record = read::<Connections>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("connection", id))?.value;
         let waiting = count_rows::<Deliveries>(&self.inner.store, id.as_bytes(), COUNTED)? as u64;
-        let running = self.inner.running.lock().await.get(&id).map(|running| std::sync::Arc::clone(&running.health));
+        let running = self.inner.running.lock().await.get(&id).map(|running| (std::sync::Arc::clone(&running.health), running.hook.view()));
+        let (running, webhook) = running.unzip();
         let snapshot = running.as_ref().map(|health| health.snapshot(self.now()));
         let seen = match &running {
             Some(health) => health.dispatched_to(),
@@ -42,21 +43,8 @@ impl Hub {
             next_attempt_at: snapshot.as_ref().and_then(|snapshot| snapshot.next_attempt),
             deliveries_waiting: waiting,
             dispatch_lag: self.head().saturating_sub(seen),
+            webhook: webhook.flatten(),
         })
-    }
-
-    /// Hands what a silo posted to its plugin. The response goes out only when what came of it is durable.
-    pub async fn inbound_hook(&self, id: ConnectionId, request: HttpRequest) -> Result<HttpResponse> {
-        let connector = self.open_now(id).ok_or_else(|| HubError::not_found("connection", id))?;
-        if !connector.plugin().exports("webhook") {
-            return Err(HubError::not_found("hook", id));
-        }
-        let called = connector.webhook(request).await?;
-        let (response, items) = called.value;
-        if !items.is_empty() || !called.state.is_empty() {
-            self.ingest(id, IngestBatch { items, cursor: None, state: called.state }).await?;
-        }
-        Ok(response)
     }
 
     /// Carries out one of the plugin's actions.

@@ -9,7 +9,7 @@ use throughline_schemas::connector::CheckReport;
 use throughline_schemas::sync::Link;
 use throughline_schemas::{Change, ChangeKind, ConnectionId};
 use throughline_store::tables::{
-    ConnectionRecord, Connections, Cursors, DispatchCursor, DispatchCursors, Links, SealedSecret, Secrets, Tx, leading_id, read, scan_rows,
+    ConnectionRecord, Connections, DispatchCursor, DispatchCursors, Links, SealedSecret, Secrets, Tx, leading_id, read, scan_rows,
     trailing_name,
 };
 
@@ -18,7 +18,7 @@ use crate::HubError;
 use crate::clock::{fresh, random};
 use crate::error::Result;
 use crate::hub::{Hub, PageOf, Paging, Stored};
-use crate::views::{ConnectionPatch, ConnectionView, CursorView, NewConnection};
+use crate::views::{ConnectionView, NewConnection};
 
 impl Hub {
     /// Makes a connection and, unless it is to be paused, starts it.
@@ -39,6 +39,7 @@ impl Hub {
             paused_because: None,
             account_id: None,
             entities: Vec::new(),
+            pending_update: None,
             created_at: now,
             updated_at: now,
         };
@@ -78,43 +79,15 @@ impl Hub {
         })
     }
 
-    /// Changes a connection and starts it anew.
-    pub async fn update_connection(&self, id: ConnectionId, expect: u64, patch: ConnectionPatch) -> Result<Stored<ConnectionView>> {
-        let _lifecycle = self.lifecycle(id).await;
-        let row = read::<Connections>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("connection", id))?;
-        expect_version(row.version, expect)?;
-        let record = apply(row.value, &patch, self.now());
-        let plugin = self.plugin(&record.plugin, Some(&record.plugin_version)).map_err(|error| at("/plugin_version", &error))?;
-        self.validate(Some(id), &plugin, &record)?;
-        // The old configuration works: one that cannot even be opened does not take its place.
-        let mut secrets = self.secrets(id)?;
-        for (name, value) in &patch.secrets {
-            match value {
-                Some(value) => secrets.insert(name.clone(), Secret::new(value.clone())),
-                None => secrets.remove(name),
-            };
-        }
-        drop(self.open_with(id, &record, secrets)?);
-        self.transact(|tx| {
-            let current = tx.get::<Connections>(&id)?.ok_or_else(|| HubError::not_found("connection", id))?;
-            expect_version(current.version, expect)?;
-            tx.put::<Connections>(&id, &record)?;
-            self.put_secrets(tx, id, &patch.secrets)?;
-            Ok(tx.log(&changed(self, id))?)
-        })
-        .await?;
-        self.stop_connection(id).await;
-        if !record.paused {
-            self.learn_and_start(id).await?;
-        }
-        self.connection(id)
-    }
-
     /// Stops and removes a connection with everything that is about it alone. What it brought stays.
     pub async fn delete_connection(&self, id: ConnectionId, expect: u64) -> Result<()> {
         let _lifecycle = self.lifecycle(id).await;
         let row = read::<Connections>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("connection", id))?;
         expect_version(row.version, expect)?;
+        match self.open_now(id).map_or_else(|| self.open_connector(id, &row.value), Ok) {
+            Ok(connector) => self.take_leave(id, &*connector).await,
+            Err(error) => tracing::warn!(connection = %id, %error, "a connection that cannot be opened takes no leave of its silo"),
+        }
         // Broken off in the middle, it is a paused connection that can be deleted again.
         self.set_paused(id, true, None).await?;
         self.stop_connection(id).await;
@@ -178,18 +151,6 @@ impl Hub {
             None => return Err(HubError::conflict("the connection is paused; resume it first")),
         }
         Ok(())
-    }
-
-    /// Where a connection's walks go on.
-    pub fn connection_cursors(&self, id: ConnectionId) -> Result<Vec<CursorView>> {
-        self.connection(id)?;
-        let page = scan_rows::<Cursors>(&self.inner.store, id.as_bytes(), None, 1000)?;
-        let views = page.rows.into_iter().map(|(key, row)| CursorView {
-            entity: trailing_name(&key).unwrap_or_default(),
-            cursor: row.value.cursor,
-            at: row.value.at,
-        });
-        Ok(views.collect())
     }
 
     /// A connection's links with their shadows.
@@ -282,30 +243,17 @@ impl Hub {
             account_id: record.account_id,
             hook_path: format!("/hooks/{id}"),
             entities: record.entities,
+            pending_update: record.pending_update,
             created_at: record.created_at,
             updated_at: record.updated_at,
         })
     }
 }
 
-fn at(pointer: &str, error: &HubError) -> HubError {
+pub(super) fn at(pointer: &str, error: &HubError) -> HubError {
     HubError::invalid(pointer, error.to_string())
 }
 
 fn changed(hub: &Hub, id: ConnectionId) -> Change {
     Change { data: serde_json::json!({ "connection": id }), ..Change::new(ChangeKind::ConnectionChanged, hub.now()) }
-}
-
-fn apply(mut record: ConnectionRecord, patch: &ConnectionPatch, now: throughline_schemas::Timestamp) -> ConnectionRecord {
-    let patch = patch.clone();
-    record.name = patch.name.unwrap_or(record.name);
-    record.plugin_version = patch.plugin_version.unwrap_or(record.plugin_version);
-    record.config = patch.config.unwrap_or(record.config);
-    record.grants = patch.grants.unwrap_or(record.grants);
-    record.sync = patch.sync.unwrap_or(record.sync);
-    record.extract = patch.extract.unwrap_or(record.extract);
-    record.brand = patch.brand.unwrap_or(record.brand);
-    record.region = patch.region.or(record.region);
-    record.updated_at = now;
-    record
 }

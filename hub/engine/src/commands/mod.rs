@@ -2,8 +2,11 @@
 
 mod blobs;
 mod connection_calls;
+mod connection_cursors;
 mod connection_end;
+mod connection_hooks;
 mod connection_rules;
+mod connection_update;
 mod connections;
 mod conversations;
 mod enquiries;

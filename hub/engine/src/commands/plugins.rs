@@ -1,10 +1,12 @@
 //! Installed plugins.
 
 use throughline_domain::connector::{InstalledPlugin, PluginError};
+use throughline_schemas::ConnectionId;
 
 use crate::HubError;
 use crate::error::Result;
 use crate::hub::Hub;
+use crate::views::{ConnectionPatch, PluginUpdate, UpdateOutcome};
 
 impl Hub {
     /// Installs a component. The same bytes again are no change.
@@ -33,6 +35,36 @@ impl Hub {
             )));
         }
         Ok(self.inner.plugins.remove(name, version)?)
+    }
+
+    /// Moves every connection of a plugin to another installed version, the newest unless one is named. Each is a move of its own:
+    /// one that fails stays as it was and keeps none of the others.
+    pub async fn update_plugin(&self, name: &str, version: Option<&str>) -> Result<Vec<PluginUpdate>> {
+        let to = self.plugin(name, version)?.manifest.version;
+        let mut updates = Vec::new();
+        for (id, record) in self.all_connections()? {
+            let older = semantic(&record.plugin_version) < semantic(&to);
+            // A version that is named may be an older one: then it is a step back, which is meant.
+            if record.plugin != name || record.plugin_version == to || (version.is_none() && !older) {
+                continue;
+            }
+            let outcome = self.update_one(id, &to).await;
+            updates.push(PluginUpdate { connection: id, name: record.name, from: record.plugin_version, to: to.clone(), outcome });
+        }
+        Ok(updates)
+    }
+
+    async fn update_one(&self, id: ConnectionId, to: &str) -> UpdateOutcome {
+        let patch = ConnectionPatch { plugin_version: Some(to.to_owned()), ..ConnectionPatch::default() };
+        let moved = match self.connection(id) {
+            Ok(now) => self.update_connection(id, now.version, patch).await,
+            Err(error) => Err(error),
+        };
+        match moved.map(|stored| stored.value.pending_update) {
+            Ok(None) => UpdateOutcome::Moved,
+            Ok(Some(pending)) => UpdateOutcome::Pending { hosts: pending.hosts },
+            Err(error) => UpdateOutcome::Failed { detail: error.to_string() },
+        }
     }
 
     /// An installed plugin by name, and version or the newest.

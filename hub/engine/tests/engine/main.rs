@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod commands;
+mod contract;
 mod identity;
 mod ingest;
 mod outgoing;

@@ -47,6 +47,15 @@ pub(crate) struct State {
     pub(crate) listened: Vec<Option<Value>>,
     pub(crate) account: Option<String>,
     pub(crate) refuse_open: bool,
+    /// What `migrate` makes of `config` or `cursor:ENTITY`; as it was if it is not said.
+    pub(crate) migrations: HashMap<String, Result<Value, ConnectorError>>,
+    /// What, from which version, and the value.
+    pub(crate) migrated: Vec<(String, String, Value)>,
+    /// Addresses that our webhook was to be registered under.
+    pub(crate) ensured: Vec<String>,
+    /// How registering or removing it fails, one after the other.
+    pub(crate) hook_faults: VecDeque<ConnectorError>,
+    pub(crate) removed: usize,
     /// What the silo makes of a field's value.
     pub(crate) rewrite: HashMap<String, Value>,
     pub(crate) on_write: Option<OnWrite>,
@@ -100,6 +109,13 @@ fn item(entity: &str, key: &str, (version, fields): &(u64, Map<String, Value>)) 
 }
 
 pub(crate) fn plugin(name: &str) -> InstalledPlugin {
+    version_of(name, "1.0.0")
+}
+
+/// Later versions of `moving` want `place` instead of `host`, and 2.0.0 asks for one more host.
+pub(crate) fn version_of(name: &str, version: &str) -> InstalledPlugin {
+    let hosts: &[&str] = if version == "2.0.0" { &["https://a.example", "https://b.example"] } else { &["https://a.example"] };
+    let setting = if version == "1.0.0" { "host" } else { "place" };
     let field = json!({"writable": true});
     let writes = |batch: u32| {
         let mut writes = json!({"create": true, "update": true, "concurrency": "version", "batch": batch});
@@ -109,8 +125,9 @@ pub(crate) fn plugin(name: &str) -> InstalledPlugin {
         writes
     };
     let manifest = json!({
-        "name": name, "version": "1.0.0", "wit": "0.1.0", "licence": "MIT", "summary": "for tests", "kinds": ["crm"],
-        "config": {"type": "object", "properties": {"host": {"type": "string"}}},
+        "name": name, "version": version, "wit": "0.1.0", "licence": "MIT", "summary": "for tests", "kinds": ["crm"],
+        "config": {"type": "object", "properties": {(setting): {"type": "string"}}, "additionalProperties": name != "moving"},
+        "capabilities": {"hosts": hosts},
         "entities": [
             {"name": "message", "canonical": "interaction", "readable": false, "cursor": "none"},
             {"name": "contact", "canonical": "profile", "readable": true, "cursor": "opaque", "deletes": "full_list", "writes": writes(16),
@@ -139,7 +156,8 @@ impl PluginHost for ScriptedHost {
         Box::pin(async { Ok(plugin("scripted")) })
     }
     fn installed(&self) -> Vec<InstalledPlugin> {
-        vec![plugin("scripted"), plugin("upserter")]
+        let moving = ["1.0.0", "1.1.0", "2.0.0"].map(|version| version_of("moving", version));
+        [plugin("scripted"), plugin("upserter")].into_iter().chain(moving).collect()
     }
     fn remove(&self, name: &str, _: &str) -> Result<(), PluginError> {
         Err(PluginError::NotInstalled { name: name.to_owned(), version: None })
@@ -150,7 +168,7 @@ impl PluginHost for ScriptedHost {
             return Err(PluginError::Grants("scripted to refuse".to_owned()));
         }
         state.services.insert(spec.id, services);
-        let plugin = plugin(&spec.plugin);
+        let plugin = version_of(&spec.plugin, &spec.version);
         state.specs.push(spec);
         Ok(Arc::new(Scripted { silo: self.0.clone(), plugin }))
     }
@@ -283,11 +301,28 @@ impl Connector for Scripted {
             called((HttpResponse { status: 204, headers: vec![], body: vec![] }, items))
         })
     }
-    fn webhook_ensure<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Value, ConnectorError>> {
-        Box::pin(async { Ok(Value::Null) })
+    fn webhook_ensure<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
+        Box::pin(async move {
+            let mut state = self.silo.state();
+            state.ensured.push(url.to_owned());
+            match state.hook_faults.pop_front() {
+                Some(error) => Err(error),
+                None => Ok(Called { value: json!({"id": "wh1"}), state: vec![("registration".to_owned(), Some(json!(url)))] }),
+            }
+        })
     }
-    fn webhook_remove(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
-        Box::pin(async { Ok(()) })
+    fn webhook_list(&self) -> BoxFuture<'_, Result<Value, ConnectorError>> {
+        Box::pin(async { Ok(json!(self.silo.state().ensured)) })
+    }
+    fn webhook_remove(&self) -> BoxFuture<'_, Result<Called<()>, ConnectorError>> {
+        Box::pin(async {
+            let mut state = self.silo.state();
+            state.removed += 1;
+            match state.hook_faults.pop_front() {
+                Some(error) => Err(error),
+                None => Ok(Called { value: (), state: vec![("registration".to_owned(), None)] }),
+            }
+        })
     }
     fn listen(&self, checkpoint: Option<Value>) -> BoxFuture<'_, Result<(), ConnectorError>> {
         Box::pin(async move {
@@ -322,8 +357,12 @@ impl Connector for Scripted {
     fn act<'a>(&'a self, _: &'a str, input: &'a Value, _: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
         Box::pin(async move { called(input.clone()) })
     }
-    fn migrate<'a>(&'a self, _: &'a str, _: &'a str, value: &'a Value) -> BoxFuture<'a, Result<Value, ConnectorError>> {
-        Box::pin(async move { Ok(value.clone()) })
+    fn migrate<'a>(&'a self, what: &'a str, from: &'a str, value: &'a Value) -> BoxFuture<'a, Result<Value, ConnectorError>> {
+        Box::pin(async move {
+            let mut state = self.silo.state();
+            state.migrated.push((what.to_owned(), from.to_owned(), value.clone()));
+            state.migrations.get(what).cloned().unwrap_or_else(|| Ok(value.clone()))
+        })
     }
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})

@@ -42,7 +42,8 @@ pub(crate) struct World {
 fn open(store: Store, silo: &Arc<Silo>, clock: &Arc<Ahead>, dir: &tempfile::TempDir) -> Hub {
     let blobs = Blobs::open(&dir.path().join("files")).unwrap();
     let retry = RetryPolicy { base_ms: 5, cap_ms: 20, ..RetryPolicy::default() };
-    let options = HubOptions { clock: clock.clone(), retry, stop_within: Duration::from_secs(1), ..HubOptions::new([7; 32]) };
+    let public_url = Some("https://hub.example/".to_owned());
+    let options = HubOptions { clock: clock.clone(), retry, stop_within: Duration::from_secs(1), public_url, ..HubOptions::new([7; 32]) };
     Hub::open(options, store, blobs, Arc::new(ScriptedHost(silo.clone()))).unwrap()
 }
 

@@ -103,7 +103,9 @@ impl Exports {
                 let ops: Vec<_> = ops.iter().map(op_to_guest).collect();
                 Ok(convert(sink.call_write(store, config, entity, &ops).await?, |outcomes| outcomes_from_guest(outcomes, redactor)))
             }
-            Call::Webhook { .. } | Call::WebhookEnsure { .. } | Call::WebhookRemove => self.invoke_webhook(store, &connection, call).await,
+            Call::Webhook { .. } | Call::WebhookEnsure { .. } | Call::WebhookList | Call::WebhookRemove => {
+                self.invoke_webhook(store, &connection, call).await
+            }
             Call::Listen { checkpoint } => {
                 let Some(listener) = &self.listener else { return unsupported("listener") };
                 Ok(convert(listener.call_listen(store, config, checkpoint.as_ref()).await?, |()| Ok(Answer::Done)))
@@ -156,6 +158,7 @@ impl Exports {
                 })
             }
             Call::WebhookEnsure { url } => convert(webhook.call_ensure(store, config, url).await?, |text| json_answer(&text, redactor)),
+            Call::WebhookList => convert(webhook.call_list(store, config).await?, |text| json_answer(&text, redactor)),
             _ => convert(webhook.call_remove(store, config).await?, |()| Ok(Answer::Done)),
         })
     }

@@ -24,7 +24,7 @@ async fn every_export_is_reached_and_converted() {
     let request = HttpRequest { method: "POST".into(), url: "/hook?x=1".into(), headers: vec![], body: Some(b"raw".to_vec()) };
     let (response, items) = connector.webhook(request).await.unwrap().value;
     assert_eq!((response.status, response.body.as_slice(), items[0].data.clone()), (200, b"raw".as_slice(), json!("raw")));
-    assert_eq!(connector.webhook_ensure("https://hub/hook").await.unwrap(), json!("https://hub/hook"));
+    assert_eq!(connector.webhook_ensure("https://hub/hook").await.unwrap().value, json!("https://hub/hook"));
     connector.webhook_remove().await.unwrap();
     assert_eq!(connector.act("echo", &json!([1]), "key").await.unwrap().value, json!([1]));
     let message = serde_json::from_value(json!({"to": ["a"], "text": "hello"})).unwrap();

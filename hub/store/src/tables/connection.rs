@@ -46,10 +46,25 @@ pub struct ConnectionRecord {
     /// Entities that `check` reported for this config, beside the manifest's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entities: Vec<Entity>,
+    /// Another version of the plugin that waits for an admin's word, because it asks for more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_update: Option<PendingUpdate>,
     /// Created.
     pub created_at: Timestamp,
     /// Last changed.
     pub updated_at: Timestamp,
+}
+
+/// An update that asks for more than its predecessor did, until somebody grants it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PendingUpdate {
+    /// The version to move to.
+    pub plugin_version: String,
+    /// The hosts it asks for that the connection was not granted, in the manifest's words.
+    pub hosts: Vec<String>,
+    /// Since when it waits.
+    pub since: Timestamp,
 }
 
 /// Connection id -> connection.

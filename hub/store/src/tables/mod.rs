@@ -27,7 +27,8 @@ mod tx;
 pub use api_key::{ApiKeyRecord, ApiKeys, Scope};
 pub use audit::{AuditEntry, AuditLog};
 pub use connection::{
-    ConnectionRecord, Connections, Cursors, DispatchCursor, DispatchCursors, PluginState, SealedSecret, Secrets, StoredCursor,
+    ConnectionRecord, Connections, Cursors, DispatchCursor, DispatchCursors, PendingUpdate, PluginState, SealedSecret, Secrets,
+    StoredCursor,
 };
 pub use conversation::{ConversationKeys, Conversations};
 pub use decision::{DecisionIndex, Decisions};

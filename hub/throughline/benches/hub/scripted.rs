@@ -163,10 +163,13 @@ impl Connector for Scripted {
     fn webhook(&self, _: HttpRequest) -> BoxFuture<'_, Result<Called<Hooked>, ConnectorError>> {
         unsupported()
     }
-    fn webhook_ensure<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Value, ConnectorError>> {
+    fn webhook_ensure<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
         unsupported()
     }
-    fn webhook_remove(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
+    fn webhook_list(&self) -> BoxFuture<'_, Result<Value, ConnectorError>> {
+        unsupported()
+    }
+    fn webhook_remove(&self) -> BoxFuture<'_, Result<Called<()>, ConnectorError>> {
         unsupported()
     }
     fn listen(&self, _: Option<Value>) -> BoxFuture<'_, Result<(), ConnectorError>> {

@@ -12,12 +12,12 @@ use throughline_schemas::ConnectionId;
 use throughline_schemas::connector::CheckReport;
 
 use super::connection_file::{self, Described};
-use super::{plugin, secrets};
+use super::{connection_upkeep, plugin, secrets};
 use crate::arguments::{AddConnection, Connection, OneConnection, Remote, SetConnection};
 use crate::client::{Client, Versioned};
 use crate::output;
 
-const COLLECTION: &str = "/v1/connections";
+pub(super) const COLLECTION: &str = "/v1/connections";
 
 /// A connection and how it is.
 #[derive(Serialize)]
@@ -35,6 +35,9 @@ pub(crate) fn run(command: Connection, json: bool) -> anyhow::Result<ExitCode> {
         Connection::List { remote } => list(&remote, json),
         Connection::Pause(one) => pause_or_resume(&one, "pause", json),
         Connection::Resume(one) => pause_or_resume(&one, "resume", json),
+        Connection::Approve(approve) => connection_upkeep::approve(&approve, json),
+        Connection::ResetCursor(reset) => connection_upkeep::reset_cursor(&reset, json),
+        Connection::Webhook(webhook) => connection_upkeep::webhook(&webhook, json),
     }
 }
 
@@ -61,7 +64,7 @@ pub(crate) fn health(client: &Client, id: ConnectionId) -> anyhow::Result<Health
 }
 
 /// By id if it is one, else by name.
-fn find(client: &Client, wanted: &str) -> anyhow::Result<Versioned<ConnectionView>> {
+pub(super) fn find(client: &Client, wanted: &str) -> anyhow::Result<Versioned<ConnectionView>> {
     if wanted.parse::<ConnectionId>().is_ok() {
         return client.get(&format!("{COLLECTION}/{wanted}"), &[]);
     }
@@ -177,8 +180,8 @@ fn insert(fields: &mut Map<String, Value>, path: &str, value: Value) -> anyhow::
 }
 
 fn run_set(set: &SetConnection, json: bool) -> anyhow::Result<ExitCode> {
-    if set.set.is_empty() && set.secrets.is_empty() {
-        bail!("nothing to change: give --set FIELD=VALUE or --secret NAME=SOURCE");
+    if set.set.is_empty() && set.secrets.is_empty() && set.plugin_version.is_none() {
+        bail!("nothing to change: give --set FIELD=VALUE, --secret NAME=SOURCE or --plugin-version VERSION");
     }
     let client = Client::new(&set.remote)?;
     let secrets = from_flags(&set.secrets)?;
@@ -187,8 +190,11 @@ fn run_set(set: &SetConnection, json: bool) -> anyhow::Result<ExitCode> {
     if !set.set.is_empty() {
         patch["config"] = with_settings(found.value.config, &set.set)?;
     }
+    if let Some(version) = &set.plugin_version {
+        patch["plugin_version"] = json!(version);
+    }
     let changed = update(&client, found.value.id, found.version, &patch)?;
-    output::print(json, &changed, || format!("{} is changed.", changed.value.name))?;
+    output::print(json, &changed, || connection_upkeep::moved(&changed.value))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod connection;
 pub(crate) mod connection_file;
+pub(crate) mod connection_upkeep;
 pub(crate) mod doctor;
 pub(crate) mod kit;
 pub(crate) mod lookup;

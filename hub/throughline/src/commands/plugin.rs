@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use throughline_schemas::manifest::Manifest;
 
-use super::{kit, plugin_check, plugin_new, plugin_sign, replay};
+use super::{connection_upkeep, kit, plugin_check, plugin_new, plugin_sign, replay};
 use crate::arguments::{Plugin, Remote};
 use crate::client::Client;
 use crate::output;
@@ -32,6 +32,7 @@ pub(crate) fn run(command: Plugin, json: bool) -> anyhow::Result<ExitCode> {
         Plugin::Test(arguments) => kit::run(&arguments, json),
         Plugin::Replay(arguments) => replay::run(&arguments),
         Plugin::Install { component, remote } => install(&component, &remote, json),
+        Plugin::Update { name, to, remote } => connection_upkeep::update_plugin(&name, to.as_deref(), &remote, json),
         Plugin::List { remote } => list(&remote, json),
     }
 }

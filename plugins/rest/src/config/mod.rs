@@ -13,7 +13,7 @@ pub use entity::{
     Version, Write,
 };
 pub use fields::{DateMap, FieldMap, FieldSpec, InteractionMap, SenderType, Split, Transform, ValueMap};
-pub use webhook::{Composite, DeliveryId, Encoding, Event, EventAction, Signature, Webhook};
+pub use webhook::{Composite, DeliveryId, Encoding, Event, EventAction, Registration, Signature, Webhook};
 
 use std::collections::BTreeMap;
 

@@ -6,8 +6,8 @@ use throughline_plugin_sdk::schemas::manifest::Canonical;
 use throughline_plugin_sdk::{Error, ErrorClass, Result};
 
 use super::{
-    Auth, Concurrency, Config, Cursor, Deletes, Entity, FieldMap, Idempotency, ListCall, Pagination, RecordCall, Signature, Version,
-    Webhook, Write,
+    Auth, Concurrency, Config, Cursor, Deletes, Entity, FieldMap, Idempotency, ListCall, Pagination, RecordCall, Registration, Signature,
+    Version, Webhook, Write,
 };
 use crate::{pointer, url};
 
@@ -216,6 +216,7 @@ fn record_call(call: &RecordCall, here: &str, keyed: bool) -> Result<()> {
 fn webhook(known: &Webhook, entities: &BTreeMap<String, Entity>) -> Result<()> {
     ensure(!known.events.is_empty(), "webhook.events", "a webhook needs at least one event")?;
     optional_place(known.batch.as_deref(), "webhook.batch")?;
+    known.registration.as_ref().map_or(Ok(()), registration)?;
     match &known.signature {
         Signature::None => {}
         Signature::Token { secret, .. } => secret_name(secret, "webhook.signature.secret")?,
@@ -245,6 +246,20 @@ fn webhook(known: &Webhook, entities: &BTreeMap<String, Entity>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn registration(known: &Registration) -> Result<()> {
+    let here = |part: &str| format!("webhook.registration.{part}");
+    place(&known.id, &here("id"))?;
+    place(&known.url, &here("url"))?;
+    if let Some(list) = &known.list {
+        record_call(list, &here("list"), false)?;
+    }
+    record_call(&known.create, &here("create"), false)?;
+    let told = known.create.body.as_ref().is_some_and(|body| body.to_string().contains("{url}"));
+    let told = told || known.create.path.contains("{url}") || known.create.query.values().any(|value| value.contains("{url}"));
+    ensure(told, &here("create"), "our address goes in as {url}, in the path, query or body")?;
+    known.delete.as_ref().map_or(Ok(()), |delete| record_call(delete, &here("delete"), true))
 }
 
 fn mentions(list: &ListCall, variable: &str) -> bool {

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::RecordCall;
+
 /// A webhook.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,8 +23,31 @@ pub struct Webhook {
     /// Where the list of events is, for systems that send several at once.
     #[serde(default)]
     pub batch: Option<String>,
+    /// How the system is told where to post; absent: by hand.
+    #[serde(default)]
+    pub registration: Option<Registration>,
     /// What the requests mean; the first that fits counts.
     pub events: Vec<Event>,
+}
+
+/// How our address is registered at the system.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// How registrations are listed; `record` is where the list is in the answer.
+    #[serde(default)]
+    pub list: Option<RecordCall>,
+    /// How one is made: `{url}` is our address.
+    pub create: RecordCall,
+    /// How one is removed: `{key}` is its id.
+    #[serde(default)]
+    pub delete: Option<RecordCall>,
+    /// Where a registration's id is.
+    #[serde(default = "default_id")]
+    pub id: String,
+    /// Where its address is.
+    #[serde(default = "default_url")]
+    pub url: String,
 }
 
 /// How a webhook request is proven.
@@ -152,6 +177,12 @@ pub struct EventAction {
     pub delete: Vec<String>,
 }
 
+fn default_id() -> String {
+    "/id".to_owned()
+}
+fn default_url() -> String {
+    "/url".to_owned()
+}
 fn default_webhook_secret() -> String {
     "webhook_secret".to_owned()
 }

@@ -1,8 +1,12 @@
 //! Webhooks: proven, not replayed, understood; or refused without harm.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use throughline_plugin_sdk::{HttpRequest, HttpResponse, Item, ItemKind, Value, Webhook, json};
+use throughline_plugin_sdk::testing::{Guard, TestHost};
+use throughline_plugin_sdk::{ErrorClass, HttpRequest, HttpResponse, Item, ItemKind, Value, Webhook, json};
 
 use super::harness::{config, host, merge, parsed, response, system};
 use crate::Rest;
@@ -191,4 +195,85 @@ fn several_events_and_interactions_come_in_one_request() {
     );
     assert_eq!(receive(&config, post(&[("x-event", "message")], "{}")).0, 422);
     assert_eq!(receive(&config, post(&[("x-event", "typing")], &body.to_string())).1.len(), 0);
+}
+
+/// A system that keeps webhooks under `/webhooks`.
+fn registry(config: Value) -> (Value, Rc<RefCell<Vec<Value>>>, Guard) {
+    let known: Rc<RefCell<Vec<Value>>> = Rc::default();
+    let kept = Rc::clone(&known);
+    let host = TestHost::new().secret("webhook_secret", "whs").http(move |request| {
+        let mut kept = kept.borrow_mut();
+        let path = request.url.strip_prefix("https://crm.example").unwrap().to_owned();
+        Ok(match (request.method.as_str(), path.strip_prefix("/webhooks/")) {
+            ("GET", None) => response(200, &json!({"data": kept.clone()})),
+            ("POST", None) => {
+                let mut made: Value = serde_json::from_slice(request.body.as_deref().unwrap()).unwrap();
+                assert_eq!(made["secret"], "whs", "put in by the hub");
+                made["id"] = json!(kept.len() + 7);
+                kept.push(made.clone());
+                response(201, &made)
+            }
+            ("DELETE", Some(id)) => {
+                let (before, id) = (kept.len(), id.parse::<u64>().unwrap());
+                kept.retain(|hook| hook["id"] != id);
+                response(if kept.len() < before { 200 } else { 404 }, &json!({}))
+            }
+            other => panic!("{other:?}"),
+        })
+    });
+    let mut registered = hooked(json!({"registration": {
+        "list": {"path": "/webhooks", "record": "/data"},
+        "create": {"path": "/webhooks", "body": {"url": "{url}", "secret": "{secret:webhook_secret}"}},
+        "delete": {"path": "/webhooks/{key}"}}}));
+    merge(&mut registered, config);
+    (registered, known, host.install())
+}
+
+const HOOK: &str = "https://hub.example/hooks/cnx_1";
+
+#[test]
+fn our_address_is_registered_once_and_follows_the_hub() {
+    let (config, known, _host) = registry(json!({}));
+    known.borrow_mut().push(json!({"id": 1, "url": "https://others.example/hooks/cnx_2"}));
+    let ensured = Rest::ensure(parsed(&config), HOOK).unwrap();
+    assert_eq!(ensured, json!({"id": "8", "url": HOOK}));
+    assert_eq!(Rest::ensure(parsed(&config), HOOK).unwrap(), ensured, "again is no change");
+    assert_eq!(known.borrow().len(), 2);
+    // The hub is reached elsewhere now: the old address goes, others' stay.
+    let elsewhere = "https://new.example/hooks/cnx_1";
+    Rest::ensure(parsed(&config), elsewhere).unwrap();
+    let urls: Vec<Value> = known.borrow().iter().map(|hook| hook["url"].clone()).collect();
+    assert_eq!(urls, ["https://others.example/hooks/cnx_2", elsewhere]);
+    assert_eq!(Rest::list(parsed(&config)).unwrap().as_array().unwrap().len(), 2);
+    // Somebody tidied up in the system: it is there again.
+    known.borrow_mut().clear();
+    Rest::ensure(parsed(&config), elsewhere).unwrap();
+    Rest::remove(parsed(&config)).unwrap();
+    assert!(known.borrow().is_empty());
+    Rest::remove(parsed(&config)).unwrap();
+}
+
+#[test]
+fn without_a_list_our_registration_is_remembered() {
+    let (config, known, _host) = registry(json!({"webhook": {"registration": {"list": null}}}));
+    Rest::ensure(parsed(&config), HOOK).unwrap();
+    Rest::ensure(parsed(&config), HOOK).unwrap();
+    assert_eq!(known.borrow().len(), 1);
+    Rest::ensure(parsed(&config), "https://new.example/hooks/cnx_1").unwrap();
+    assert_eq!(known.borrow().len(), 1, "the old one is gone");
+    // Gone already is as good.
+    known.borrow_mut().clear();
+    Rest::remove(parsed(&config)).unwrap();
+    assert_eq!(Rest::list(parsed(&config)).unwrap(), json!([]));
+}
+
+#[test]
+fn a_config_without_registration_leaves_it_to_people() {
+    let shared = system(&[]);
+    let _host = host(&shared);
+    let refused = Rest::ensure(parsed(&hooked(json!({}))), HOOK).unwrap_err();
+    assert_eq!(refused.class, ErrorClass::Unsupported);
+    let nowhere = hooked(json!({"registration": {"create": {"path": "/webhooks"}}}));
+    let wrong = Rest::ensure(parsed(&nowhere), HOOK).unwrap_err();
+    assert_eq!((wrong.class, wrong.field.as_deref()), (ErrorClass::Config, Some("webhook.registration.create")));
 }

@@ -1,6 +1,7 @@
 //! What the system posts to us: proven first, read second, and taken as a hint where the config says so.
 
 mod proof;
+mod registration;
 
 use serde_json::Value;
 use throughline_plugin_sdk::{Error, ErrorClass, HttpRequest, HttpResponse, Item, Result, clock, json, log, state};
@@ -9,6 +10,8 @@ use crate::client::Client;
 use crate::config::{Config, DeliveryId, Entity, Event, Signature, Webhook};
 use crate::{get, pointer, record, walk};
 use proof::{Proof, Refusal};
+
+pub(crate) use registration::{ensure, list, remove};
 
 /// Where delivery ids are kept.
 const DELIVERIES: &str = "webhook_deliveries";
