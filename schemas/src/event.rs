@@ -39,6 +39,8 @@ pub enum ChangeKind {
     DeliveryFailed,
     #[serde(rename = "conflict.raised")]
     ConflictRaised,
+    #[serde(rename = "policy.changed")]
+    PolicyChanged,
 }
 
 impl ChangeKind {
@@ -60,6 +62,7 @@ impl ChangeKind {
             Self::ConnectionChanged => "connection.changed",
             Self::DeliveryFailed => "delivery.failed",
             Self::ConflictRaised => "conflict.raised",
+            Self::PolicyChanged => "policy.changed",
         }
     }
 }
@@ -138,6 +141,13 @@ pub struct Decision {
     /// What else was possible, ranked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<String>,
+    /// What continuity came to in one word: `attach`, `open`, `park`, `suggest`, `none`, or `question` where something that came later
+    /// speaks for another place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// The enquiries that it may belong to, best first, where a person has to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<EnquiryId>,
     /// The version of the rules.
     pub rules: String,
     /// When.

@@ -101,6 +101,32 @@ pub struct Attachment {
     pub reference: String,
 }
 
+/// What the mail server, or whoever else took a message in, found of its sender (SPF, DKIM and DMARC: RFC 7489).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Authentication {
+    /// The sender's domain vouches for it.
+    Passed,
+    /// The sender's domain says that it is not from there.
+    Failed,
+}
+
+/// What a carrier attests of a caller id (STIR/SHAKEN: RFC 8588).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Attestation {
+    /// A: it knows the customer, and that the number is the customer's.
+    Full,
+    /// B: it knows the customer, not whose the number is.
+    Partial,
+    /// C: it only passes the call on.
+    Gateway,
+    /// The signature does not hold.
+    Failed,
+}
+
 /// A message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -119,6 +145,13 @@ pub struct MessageFacts {
     /// Files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
+    /// Whether the sender is who it says, as far as the channel knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
+    /// Header fields by which machines are known (`auto-submitted`, `precedence`, `list-id`, `return-path`, …), by lower-case name, from
+    /// connectors that do not judge them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// How a call came out.
@@ -226,6 +259,9 @@ pub struct CallFacts {
     /// Names of recordings in the PBX.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recordings: Vec<String>,
+    /// What the carrier attests of the caller id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
 }
 
 /// A self-service session: an IVR without an agent, a knowledge-base visit.

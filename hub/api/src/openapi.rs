@@ -79,6 +79,15 @@ impl Routes {
         self.add(&Method::PATCH, MethodFilter::PATCH, path, name, about, handler)
     }
 
+    /// A PUT route.
+    pub(crate) fn put<H, T>(self, path: &'static str, name: &'static str, about: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Api> + Described<T>,
+        T: 'static,
+    {
+        self.add(&Method::PUT, MethodFilter::PUT, path, name, about, handler)
+    }
+
     /// A DELETE route.
     pub(crate) fn delete<H, T>(self, path: &'static str, name: &'static str, about: &'static str, handler: H) -> Self
     where
@@ -199,6 +208,7 @@ fn tags() -> Value {
         ("enquiries", "What customers want, over all channels."),
         ("conversations", "Threads on one channel, and sending on them."),
         ("operations", "Dead letters, decisions, conflicts, audit."),
+        ("policies", "What admins set of the rules, and what it would change."),
         ("events", "The change log as server-sent CloudEvents."),
         ("api_keys", "Keys and their scopes."),
         ("blobs", "Files that came with messages."),

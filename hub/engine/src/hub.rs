@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use throughline_domain::connector::{Connector, PluginHost};
-use throughline_domain::continuity::ContinuityPolicy;
+use throughline_domain::continuity::ContinuityPolicies;
 use throughline_domain::sync::retry::RetryPolicy;
 use throughline_schemas::{ApiKeyId, ConnectionId, Timestamp};
 use throughline_store::Store;
@@ -26,8 +26,6 @@ pub struct HubOptions {
     pub master_key: MasterKey,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
-    /// How enquiries are found.
-    pub continuity: ContinuityPolicy,
     /// How failed deliveries are tried again.
     pub retry: RetryPolicy,
     /// How long connections may take to stop.
@@ -43,7 +41,6 @@ impl HubOptions {
         Self {
             master_key: MasterKey::new(master_key),
             clock: Arc::new(SystemClock),
-            continuity: ContinuityPolicy::default(),
             retry: RetryPolicy::default(),
             stop_within: Duration::from_secs(10),
             public_url: None,
@@ -110,14 +107,18 @@ pub(crate) struct Inner {
     pub(crate) key_uses: Mutex<HashMap<ApiKeyId, Timestamp>>,
     /// OAuth consents that were used, until they expire.
     pub(crate) oauth_used: Mutex<HashMap<[u8; 16], Timestamp>>,
+    /// How enquiries are found, as it is set now.
+    pub(crate) continuity: RwLock<Arc<ContinuityPolicies>>,
     pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl Hub {
     /// Opens the hub on a store. Connections are started by [`Hub::start`].
     pub fn open(options: HubOptions, store: Store, blobs: Blobs, plugins: Arc<dyn PluginHost>) -> Result<Self> {
+        let continuity = RwLock::new(Arc::new(crate::commands::stored_policies(&store)?));
         let inner = Inner {
             store,
+            continuity,
             blobs,
             plugins,
             options,

@@ -12,6 +12,7 @@ mod lookup;
 mod oauth;
 mod operations;
 pub(crate) mod plugins;
+mod policies;
 mod profiles;
 mod system;
 
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Routes {
         enquiries::routes,
         conversations::routes,
         operations::routes,
+        policies::routes,
         events::routes,
         api_keys::routes,
         blobs::routes,

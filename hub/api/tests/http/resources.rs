@@ -238,3 +238,37 @@ async fn the_system_says_how_it_is() {
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
     assert!(text.contains("throughline_http_request_duration_seconds_count{operation=\"system.live\",status=\"200\"} 1"), "{text}");
 }
+
+#[tokio::test]
+async fn policies_of_continuity_are_tried_out_and_set() {
+    let api = Api::new().await;
+    let connection = api.connection().await;
+    let path = "/v1/policies/continuity";
+    api.mail(connection, "m1", "ada@customer.example").await;
+    let profile = api.mail(connection, "m2", "ada@customer.example").await;
+    let before = api.get(path).await.expect(200);
+    assert_eq!((&before.json()["default"], before.header("etag")), (&json!({}), "\"0\""));
+    let set = json!({"default": {"attach_by_person": false}});
+    let tried = api.post(&format!("{path}/what-if"), json!({"policies": set})).await.expect(200).json();
+    assert_eq!((&tried["considered"], &tried["different"]), (&json!(2), &json!(1)), "{tried}");
+    let change = &tried["changes"][0];
+    assert_eq!((&change["now"]["verdict"], &change["then"]["verdict"]), (&json!("attach"), &json!("suggest")));
+    assert_eq!(change["now"]["enquiry_id"], change["then"]["candidates"][0]);
+    assert_eq!(api.get(path).await.json(), before.json(), "nothing was changed by trying");
+    assert_eq!(api.get(&format!("/v1/profiles/{profile}/timeline")).await.json()["items"].as_array().unwrap().len(), 2);
+
+    api.with_headers("PUT", path, &[], Some(set.clone())).await.expect(428);
+    let put = async |tag: &str, body: Value| api.with_headers("PUT", path, &[("if-match", tag)], Some(body)).await;
+    let bad = put("\"0\"", json!({"rules": [{"set": {"window_hours": 999_999}}]})).await.expect(422).json();
+    let pointers: Vec<&str> = bad["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/rules/0", "/rules/0/set/window_hours"]);
+    let stored = put("\"0\"", set.clone()).await.expect(200);
+    put("\"0\"", set).await.expect(412);
+    // What was read can be sent back as it is.
+    put(stored.header("etag"), stored.json()).await.expect(200);
+    api.mail(connection, "m3", "ada@customer.example").await;
+    let timeline = api.get(&format!("/v1/profiles/{profile}/timeline")).await.json();
+    let stands =
+        |key: &str| timeline["items"].as_array().unwrap().iter().find(|item| item["external_id"] == key).unwrap()["enquiry_id"].clone();
+    assert!(stands("m2").is_string() && stands("m3").is_null(), "from now on a person says");
+}

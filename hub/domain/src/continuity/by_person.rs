@@ -2,19 +2,23 @@
 
 use throughline_schemas::EnquiryId;
 
+use super::subject::likeness;
 use super::{ContinuityFacts, EnquiryFacts, Placed, Placement, evidence, go_on};
+
+/// So much earlier than the enquiry it belongs to may news be, in milliseconds: silos report late and out of order.
+const OUT_OF_ORDER_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(super) fn place(facts: &ContinuityFacts) -> Placed {
     let live = ranked(facts, |enquiry| enquiry.status.is_live() && enquiry.brand == facts.brand);
-    let is_sure = facts.sender.is_some() && !facts.sender_shared && facts.sender_is_asserted();
+    let is_sure = facts.sender_is_sure();
     match live.as_slice() {
         [] => nothing_open(facts, is_sure),
-        [only] if is_sure && is_current(facts, only) => one_open(facts, only),
+        [only] if is_sure && only.policy.attach_by_person && is_current(facts, only) => one_open(facts, only),
         several => suggest(facts, several, is_sure),
     }
 }
 
-/// The enquiries of whoever the sender may be, the last spoken of first.
+/// The enquiries of whoever the sender may be: those about the same first, then the last spoken of.
 fn ranked(facts: &ContinuityFacts, wanted: impl Fn(&EnquiryFacts) -> bool) -> Vec<&EnquiryFacts> {
     let is_candidates = |enquiry: &EnquiryFacts| match facts.sender {
         Some(sender) => enquiry.root == sender,
@@ -22,13 +26,16 @@ fn ranked(facts: &ContinuityFacts, wanted: impl Fn(&EnquiryFacts) -> bool) -> Ve
         None => facts.sender_shared,
     };
     let mut found: Vec<&EnquiryFacts> = facts.enquiries.iter().filter(|enquiry| is_candidates(enquiry) && wanted(enquiry)).collect();
-    found.sort_by_key(|enquiry| (std::cmp::Reverse(enquiry.updated_at), enquiry.id));
+    let likeness = |enquiry: &EnquiryFacts| facts.subject.as_deref().map_or(0, |subject| likeness(subject, &enquiry.reason));
+    found.sort_by_key(|enquiry| (std::cmp::Reverse(likeness(enquiry)), std::cmp::Reverse(enquiry.updated_at), enquiry.id));
     found.dedup_by_key(|enquiry| enquiry.id);
     found
 }
 
 fn is_current(facts: &ContinuityFacts, enquiry: &EnquiryFacts) -> bool {
-    facts.now.since(enquiry.updated_at) <= facts.policy.window_ms
+    let is_spoken_of = facts.now.since(enquiry.updated_at) <= enquiry.policy.window_ms;
+    // What happened well before it began (an old mailbox that is read now) is about something else.
+    is_spoken_of && enquiry.opened_at.since(facts.occurred_at) <= OUT_OF_ORDER_MS
 }
 
 fn one_open(facts: &ContinuityFacts, enquiry: &EnquiryFacts) -> Placed {
@@ -52,8 +59,12 @@ fn suggest(facts: &ContinuityFacts, live: &[&EnquiryFacts], is_sure: bool) -> Pl
         "the identity is shared"
     } else if !facts.sender_is_asserted() {
         "the sender only claims who it is"
+    } else if let Some(doubt) = facts.doubt.as_deref().filter(|_| !facts.outbound) {
+        doubt
     } else if none_current {
-        "nobody spoke of it for long"
+        "nobody spoke of it for long, or it happened before it began"
+    } else if live.len() == 1 {
+        "the policy wants a person to say"
     } else {
         "several are open"
     };
@@ -105,7 +116,7 @@ fn nothing_open(facts: &ContinuityFacts, is_sure: bool) -> Placed {
 /// The one that ended last, if that is not too long ago.
 fn ended_lately(facts: &ContinuityFacts) -> Option<EnquiryId> {
     let over = |enquiry: &EnquiryFacts| {
-        !enquiry.status.is_live() && enquiry.brand == facts.brand && facts.now.since(enquiry.ended_at()) <= facts.policy.follow_ms
+        !enquiry.status.is_live() && enquiry.brand == facts.brand && facts.now.since(enquiry.ended_at()) <= enquiry.policy.follow_ms
     };
     ranked(facts, over).into_iter().max_by_key(|enquiry| (enquiry.ended_at(), std::cmp::Reverse(enquiry.id))).map(|enquiry| enquiry.id)
 }

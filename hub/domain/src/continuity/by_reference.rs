@@ -107,7 +107,7 @@ fn of_thread<'a>(facts: &'a ContinuityFacts, thread: &ThreadMatch) -> Reference<
         // The silo keeps its own threads apart; where it knows nobody, there is nobody to take for another.
         ThreadRule::ThreadKey => {
             let nobody_known = thread.participants.is_empty() && thread.participant_addresses.is_empty();
-            (Rung::ThreadKey, (!takes_part && !nobody_known && !facts.outbound).then(|| NOT_A_PARTICIPANT.to_owned()))
+            (Rung::ThreadKey, if nobody_known { None } else { participant_check(facts, takes_part) })
         }
         ThreadRule::OurMessageId => (Rung::OurMessageId, participant_check(facts, takes_part)),
         ThreadRule::KnownReference => (Rung::KnownReference, participant_check(facts, takes_part || is_of_verified_domain(facts, thread))),

@@ -4,9 +4,13 @@
 //! shows a stranger somebody else's affairs, so what is not certain is only suggested. Knows no store: everything it goes by comes
 //! in as facts.
 
+pub mod automated;
 pub mod budget;
 mod by_person;
 mod by_reference;
+pub mod policy;
+pub mod sender;
+pub mod subject;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -14,6 +18,7 @@ pub mod token;
 use throughline_schemas::{Assurance, Channel, ConversationId, EnquiryId, EnquiryStatus, Evidence, ProfileId, Timestamp};
 
 use crate::identity::IdentityKey;
+pub use policy::{ContinuityPolicies, ContinuityPolicy};
 
 /// What is known of an enquiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +39,10 @@ pub struct EnquiryFacts {
     pub resolved_at: Option<Timestamp>,
     /// What it is about.
     pub reason: String,
+    /// How long what holds for it on the channel that the interaction came by.
+    pub policy: ContinuityPolicy,
+    /// Whether the sender may open it again: not once too often.
+    pub may_reopen: bool,
 }
 
 /// By what a thread was found, strongest first.
@@ -84,6 +93,8 @@ pub struct ContinuityFacts {
     pub sender_shared: bool,
     /// How sure it is that the sender is who the identity says.
     pub assurance: Assurance,
+    /// Why the identity may be another person's by now, if something speaks for that.
+    pub doubt: Option<String>,
     /// The customer's identities in this interaction.
     pub sender_keys: Vec<IdentityKey>,
     /// Not from the customer: from us, or among ourselves.
@@ -101,35 +112,18 @@ pub struct ContinuityFacts {
     pub brand: String,
     /// The channel.
     pub channel: Channel,
+    /// What its subject says, if it has one.
+    pub subject: Option<String>,
+    /// When it happened.
+    pub occurred_at: Timestamp,
     /// The time of the decision.
     pub now: Timestamp,
-    /// How long what holds.
-    pub policy: ContinuityPolicy,
     /// The id to use if an enquiry must be opened.
     pub fresh: EnquiryId,
     /// Whether an enquiry may be opened for it: not for what we send, not among ourselves, not without a customer.
     pub starts_enquiry: bool,
     /// What else is to be written down: it decides nothing.
     pub remarks: Vec<Evidence>,
-}
-
-/// How long what holds, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContinuityPolicy {
-    /// C2 goes on with an open enquiry that was last spoken of within this time.
-    pub window_ms: i64,
-    /// A resolved enquiry opens again within this time.
-    pub grace_ms: i64,
-    /// A new enquiry follows one that ended within this time.
-    pub follow_ms: i64,
-}
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-
-impl Default for ContinuityPolicy {
-    fn default() -> Self {
-        Self { window_ms: 30 * DAY_MS, grace_ms: 7 * DAY_MS, follow_ms: 30 * DAY_MS }
-    }
 }
 
 /// Where the interaction goes.
@@ -216,9 +210,28 @@ impl ContinuityFacts {
         self.outbound || self.assurance >= Assurance::Asserted
     }
 
+    /// Nothing speaks against the one whom the identity names.
+    fn sender_is_sure(&self) -> bool {
+        self.sender.is_some() && !self.sender_shared && self.sender_is_asserted() && (self.outbound || self.doubt.is_none())
+    }
+
     /// Automatic messages open nothing, nor does what we send.
     fn may_open(&self) -> bool {
         self.starts_enquiry && !self.outbound && self.automated.is_none()
+    }
+}
+
+impl Placement {
+    /// In one word, as decisions and the API have it.
+    #[must_use]
+    pub const fn verdict(&self) -> &'static str {
+        match self {
+            Self::Attach { .. } => "attach",
+            Self::Open { .. } => "open",
+            Self::Park { .. } => "park",
+            Self::Suggest { .. } => "suggest",
+            Self::None => "none",
+        }
     }
 }
 
@@ -235,8 +248,12 @@ fn go_on(facts: &ContinuityFacts, enquiry: &EnquiryFacts) -> (Placement, String)
     if facts.outbound || facts.automated.is_some() {
         return (attach(None), format!("it belongs to {id}"));
     }
-    let in_grace = facts.now.since(enquiry.ended_at()) <= facts.policy.grace_ms;
+    let in_grace = facts.now.since(enquiry.ended_at()) <= enquiry.policy.grace_ms;
     match enquiry.status {
+        // Two machines that answer each other look like people; an enquiry that bounces between states is left where it is.
+        EnquiryStatus::Waiting | EnquiryStatus::Resolved if in_grace_or_waiting(enquiry, in_grace) && !enquiry.may_reopen => {
+            (attach(None), format!("it belongs to {id}, which this sender opened again too often and stays as it is"))
+        }
         EnquiryStatus::Open => (attach(None), format!("it belongs to {id}")),
         EnquiryStatus::Waiting => (attach(Some(EnquiryStatus::Open)), format!("it belongs to {id}, for which we waited")),
         EnquiryStatus::Resolved if in_grace => (attach(Some(EnquiryStatus::Open)), format!("it belongs to {id}, which opens again")),
@@ -246,6 +263,10 @@ fn go_on(facts: &ContinuityFacts, enquiry: &EnquiryFacts) -> (Placement, String)
         }
         EnquiryStatus::Resolved | EnquiryStatus::Closed => (attach(None), format!("it belongs to {id}, which stays as it is")),
     }
+}
+
+fn in_grace_or_waiting(enquiry: &EnquiryFacts, in_grace: bool) -> bool {
+    enquiry.status == EnquiryStatus::Waiting || in_grace
 }
 
 fn evidence(rule: &str, detail: impl Into<String>) -> Evidence {

@@ -5,6 +5,7 @@ use throughline_schemas::IdentityType;
 
 use super::*;
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const NOW: i64 = 100 * DAY_MS;
 const ADA: u8 = 1;
 const BOB: u8 = 2;
@@ -41,6 +42,8 @@ fn enquiry(number: u8, root: u8, status: EnquiryStatus, days: i64) -> EnquiryFac
         updated_at: days_ago(days),
         resolved_at: (!status.is_live()).then(|| days_ago(days)),
         reason: format!("reason {number}"),
+        policy: ContinuityPolicy::default(),
+        may_reopen: true,
     }
 }
 
@@ -64,6 +67,7 @@ fn facts(enquiries: Vec<EnquiryFacts>) -> ContinuityFacts {
         sender: Some(pro(ADA)),
         sender_shared: false,
         assurance: Assurance::Asserted,
+        doubt: None,
         sender_keys: vec![mail("p1@example.com")],
         outbound: false,
         automated: None,
@@ -72,8 +76,9 @@ fn facts(enquiries: Vec<EnquiryFacts>) -> ContinuityFacts {
         enquiries,
         brand: "acme".to_owned(),
         channel: Channel::Email,
+        subject: None,
+        occurred_at: Timestamp::from_millis(NOW),
         now: Timestamp::from_millis(NOW),
-        policy: ContinuityPolicy::default(),
         fresh: enq(FRESH),
         starts_enquiry: true,
         remarks: Vec::new(),
@@ -158,6 +163,53 @@ fn c1_what_is_not_sure_is_suggested() {
 }
 
 #[test]
+fn what_speaks_against_the_sender_leaves_it_to_a_person() {
+    let doubted = |facts| ContinuityFacts { doubt: Some("an old number".to_owned()), ..facts };
+    let decision = check(doubted(facts(vec![enquiry(1, ADA, Open, 1)])), "suggest [1]");
+    assert!(decision.outcome.contains("an old number"), "{decision:?}");
+    check(doubted(facts(vec![enquiry(1, ADA, Closed, 1)])), "open 99");
+    // It is about whom we write to, not about whom we hear.
+    check(ContinuityFacts { outbound: true, ..doubted(facts(vec![enquiry(1, ADA, Open, 1)])) }, "attach 1");
+    // What the interaction names itself is another matter.
+    let named = ContinuityFacts { tokens: vec![token(1, ADA)], ..facts(vec![enquiry(1, ADA, Open, 1)]) };
+    check(doubted(named), "attach 1");
+}
+
+#[test]
+fn what_happened_before_an_enquiry_began_is_about_something_else() {
+    let began = |days| EnquiryFacts { opened_at: days_ago(days), ..enquiry(1, ADA, Open, 0) };
+    let earlier = |days, enquiry| ContinuityFacts { occurred_at: days_ago(days), ..facts(vec![enquiry]) };
+    check(earlier(300, began(5)), "suggest [1], open 99");
+    check(earlier(6, began(5)), "attach 1");
+    check(earlier(1, began(5)), "attach 1");
+}
+
+#[test]
+fn policies_of_an_enquiry_are_kept() {
+    let with = |change: fn(&mut ContinuityPolicy), mut enquiry: EnquiryFacts| {
+        change(&mut enquiry.policy);
+        facts(vec![enquiry])
+    };
+    check(with(|policy| policy.window_ms = DAY_MS, enquiry(1, ADA, Open, 2)), "suggest [1], open 99");
+    check(with(|policy| policy.attach_by_person = false, enquiry(1, ADA, Open, 2)), "suggest [1]");
+    check(with(|policy| policy.follow_ms = DAY_MS, enquiry(1, ADA, Closed, 2)), "open 99");
+    let in_thread = |facts| ContinuityFacts { threads: vec![thread(OurMessageId, 7, Some(1), ADA)], ..facts };
+    check(in_thread(with(|policy| policy.grace_ms = DAY_MS, enquiry(1, ADA, Resolved, 2))), "open 99 after 1 in 7");
+    for status in [Waiting, Resolved] {
+        let tired = EnquiryFacts { may_reopen: false, ..enquiry(1, ADA, status, 2) };
+        check(in_thread(facts(vec![tired])), "attach 1 in 7");
+    }
+}
+
+#[test]
+fn suggestions_about_the_same_come_first() {
+    let about = |number, days, reason: &str| EnquiryFacts { reason: reason.to_owned(), ..enquiry(number, ADA, Open, days) };
+    let both = vec![about(1, 9, "Late order"), about(2, 1, "Refund")];
+    check(ContinuityFacts { subject: Some("AW: Late order".to_owned()), ..facts(both.clone()) }, "suggest [1, 2]");
+    check(ContinuityFacts { subject: Some("Question".to_owned()), ..facts(both) }, "suggest [2, 1]");
+}
+
+#[test]
 fn c4_threads_go_on_for_their_participants() {
     let with = |rule, facts| ContinuityFacts { threads: vec![thread(rule, 7, Some(1), ADA)], ..facts };
     for rule in [ThreadKey, OurMessageId] {
@@ -176,7 +228,7 @@ fn c4_threads_go_on_for_their_participants() {
     check(with(OurMessageId, by_bob(facts(vec![enquiry(1, ADA, Open, 1), enquiry(2, BOB, Open, 1)]))), "park 1");
     let claimed = |rule| with(rule, ContinuityFacts { assurance: Assurance::Claimed, ..facts(vec![enquiry(1, ADA, Open, 1)]) });
     check(claimed(OurMessageId), "park 1");
-    check(claimed(ThreadKey), "attach 1 in 7");
+    check(claimed(ThreadKey), "park 1 in 7");
     let shared = ContinuityFacts { sender_shared: true, sender_keys: vec![mail("info@x.org")], ..facts(vec![enquiry(1, ADA, Open, 1)]) };
     check(with(OurMessageId, shared), "park 1");
     let withheld = ContinuityFacts { sender: None, sender_keys: vec![], ..facts(vec![enquiry(1, ADA, Open, 1)]) };

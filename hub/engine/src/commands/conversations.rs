@@ -38,6 +38,11 @@ impl Hub {
         Ok(Stored { value: row.value, version: row.version })
     }
 
+    /// One thing that happened.
+    pub fn interaction(&self, id: InteractionId) -> Result<Interaction> {
+        Ok(read::<Interactions>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("interaction", id))?.value)
+    }
+
     /// What was said in a conversation, newest first.
     pub fn conversation_interactions(&self, id: ConversationId, paging: Paging) -> Result<PageOf<Interaction>> {
         self.conversation(id)?;
@@ -73,6 +78,9 @@ impl Hub {
         }
         let id = InteractionId::from_bytes(fresh());
         let message = self.outbound(conversation, new, id)?;
+        if new.automatic {
+            self.spend_automatic(tx, conversation, &message)?;
+        }
         let fact = fact_of(conversation, &message, now);
         let interaction = Interaction {
             id,

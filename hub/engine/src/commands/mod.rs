@@ -17,6 +17,7 @@ mod lookup;
 mod oauth;
 mod operations;
 mod plugins;
+mod policies;
 mod profiles;
 mod system;
 mod tokens;
@@ -31,6 +32,7 @@ use crate::hub::{PageOf, Paging};
 use crate::{HubError, hub::Hub};
 
 pub use operations::NewAuditEntry;
+pub(crate) use policies::stored_policies;
 
 /// The longest page.
 pub(crate) const MAX_PAGE: usize = 200;

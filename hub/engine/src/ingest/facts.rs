@@ -2,9 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use throughline_domain::continuity::sender::{assurance, doubt};
 use throughline_domain::continuity::{ContinuityFacts, EnquiryFacts, ThreadMatch, ThreadRule, TokenMatch};
 use throughline_domain::identity::IdentityKey;
-use throughline_schemas::{Conversation, ConversationId, Direction, EnquiryId, Evidence, Identity, InteractionFact, ProfileId};
+use throughline_schemas::interaction::Authentication;
+use throughline_schemas::{
+    Content, Conversation, ConversationId, Direction, EnquiryId, EnquiryStatus, Evidence, Identity, InteractionFact, Participant,
+    ParticipantRole, ProfileId,
+};
 use throughline_store::tables::{
     ConversationKeys, ConversationTimeline, Conversations, Enquiries, EnquiriesByProfile, Interactions, LatestEnquiries, Leaves,
     MessageIds, read, scan_rows,
@@ -16,6 +21,7 @@ use super::{ConnectionContext, People};
 use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::Hub;
+use crate::loops::Policy;
 use crate::tokens::{Checked, Presenting, Spend};
 
 /// How many ids of a References header are looked up: the newest, and the one that began the thread.
@@ -25,6 +31,8 @@ const ENQUIRIES: usize = 200;
 const ENDED: usize = 5;
 /// How many interactions of a conversation are looked through for who took part.
 const LOOK_BACK: usize = 10;
+/// How many of those who took part in one of them.
+const PARTICIPANTS: usize = 30;
 
 /// What the tokens that came with an interaction are.
 #[derive(Default)]
@@ -44,7 +52,7 @@ impl Hub {
     ) -> Result<(ContinuityFacts, Vec<(EnquiryId, Spend)>)> {
         let fact = arrival.fact;
         let threads = self.threads(people, context, fact)?;
-        let tokens = self.tokens(people, context, arrival)?;
+        let mut tokens = self.tokens(people, context, arrival)?;
         let mut named: BTreeSet<EnquiryId> = threads.iter().filter_map(|thread| thread.enquiry).collect();
         named.extend(tokens.matches.iter().map(|token| token.enquiry));
         if let Some(root) = arrival.person.root
@@ -57,12 +65,17 @@ impl Hub {
         }
         let mut enquiries = Vec::with_capacity(named.len());
         for id in named {
-            enquiries.extend(enquiry_facts(people, id)?);
+            enquiries.extend(self.enquiry_facts(people, arrival, id)?);
         }
+        let sender = self.sender_facts(people, arrival)?;
+        let (assurance, why) = assurance(fact, &sender);
+        tokens.remarks.extend(why.map(|why| Evidence { rule: "assurance".to_owned(), detail: why.to_owned() }));
+        let stale_ms = self.policies().applying(&context.brand, fact.channel, "").stale_ms;
         let facts = ContinuityFacts {
             sender: arrival.person.root,
             sender_shared: arrival.person.shared,
-            assurance: arrival.assurance,
+            assurance,
+            doubt: doubt(fact.channel, &sender, people.now, stale_ms),
             sender_keys: arrival.keys.clone(),
             outbound: fact.direction != Direction::Inbound,
             automated: fact.automated.clone(),
@@ -71,8 +84,12 @@ impl Hub {
             enquiries,
             brand: context.brand.clone(),
             channel: fact.channel,
+            subject: match &fact.content {
+                Content::Message(message) => message.subject.clone(),
+                _ => None,
+            },
+            occurred_at: fact.occurred_at,
             now: people.now,
-            policy: self.inner.options.continuity,
             fresh: EnquiryId::from_bytes(fresh()),
             starts_enquiry: fact.direction == Direction::Inbound && arrival.person.root.is_some() && fact.automated.is_none(),
             remarks: tokens.remarks,
@@ -129,10 +146,8 @@ impl Hub {
                 addresses.extend(leaf.value.identities.iter().map(key_of));
             }
         }
-        if conversation.profile_id.is_none() {
-            // Nobody could be told, but addresses took part: a shared one goes on with what it began.
-            addresses = self.addresses_in(people, conversation.id)?;
-        }
+        // Whoever was copied in by the customer or by us takes part as well; so does an address that nobody could be told by.
+        addresses.extend(self.addresses_in(people, conversation.id)?);
         Ok(ThreadMatch {
             rule,
             conversation: conversation.id,
@@ -142,15 +157,25 @@ impl Hub {
         })
     }
 
-    /// The customers' addresses in the last interactions of a conversation.
+    /// The addresses on the customer's side in the last interactions of a conversation.
     fn addresses_in(&self, people: &People<'_>, id: ConversationId) -> Result<Vec<IdentityKey>> {
         let mut addresses = Vec::new();
         let places = scan_rows::<ConversationTimeline>(people.tx.store(), id.as_bytes(), None, LOOK_BACK)?;
         for interaction in places.rows.iter().filter_map(|(key, _)| ConversationTimeline::interaction(key)) {
             let Some(row) = read::<Interactions>(people.tx.store(), &interaction)? else { continue };
+            let fact = row.value.fact;
+            // Whom a machine, or somebody who is not who it says, copies in was invited by nobody.
+            let invites = fact.automated.is_none() && !is_forged(&fact);
             let context = self.connection_context(row.value.connection_id)?;
-            let customer = row.value.fact.customer().and_then(|customer| Some((customer.identity_type?, customer.address.as_deref()?)));
-            addresses.extend(customer.and_then(|(kind, address)| context.normalise(kind, address)).map(|identity| identity.key));
+            let on_their_side = |participant: &&Participant| match participant.role {
+                ParticipantRole::Customer => true,
+                ParticipantRole::ThirdParty => invites,
+                ParticipantRole::Agent | ParticipantRole::Bot | ParticipantRole::Supervisor => false,
+            };
+            for participant in fact.participants.iter().filter(on_their_side).take(PARTICIPANTS) {
+                let (Some(kind), Some(address)) = (participant.identity_type, participant.address.as_deref()) else { continue };
+                addresses.extend(context.normalise(kind, address).map(|identity| identity.key));
+            }
         }
         Ok(addresses)
     }
@@ -201,18 +226,31 @@ fn key_of(identity: &Identity) -> IdentityKey {
     IdentityKey { kind: identity.kind, namespace: identity.namespace.clone(), value: identity.value.clone() }
 }
 
-fn enquiry_facts(people: &mut People<'_>, id: EnquiryId) -> Result<Option<EnquiryFacts>> {
-    let Some(row) = people.tx.get::<Enquiries>(&id)? else { return Ok(None) };
-    let enquiry = row.value;
-    let Some((root, _)) = people.root_of(enquiry.profile_id)? else { return Ok(None) };
-    Ok(Some(EnquiryFacts {
-        id,
-        root,
-        status: enquiry.status,
-        brand: enquiry.brand,
-        opened_at: enquiry.opened_at,
-        updated_at: enquiry.updated_at,
-        resolved_at: enquiry.resolved_at,
-        reason: enquiry.reason,
-    }))
+/// Whether the channel found the sender not to be who it says.
+fn is_forged(fact: &InteractionFact) -> bool {
+    matches!(&fact.content, Content::Message(message) if message.authentication == Some(Authentication::Failed))
+}
+
+impl Hub {
+    fn enquiry_facts(&self, people: &mut People<'_>, arrival: &Arrival<'_>, id: EnquiryId) -> Result<Option<EnquiryFacts>> {
+        let Some(row) = people.tx.get::<Enquiries>(&id)? else { return Ok(None) };
+        let enquiry = row.value;
+        let Some((root, _)) = people.root_of(enquiry.profile_id)? else { return Ok(None) };
+        let policy = Policy { brand: &enquiry.brand, channel: arrival.fact.channel, reason: &enquiry.reason };
+        let may_open = matches!(enquiry.status, EnquiryStatus::Waiting | EnquiryStatus::Resolved);
+        let may_reopen = !may_open || self.may_reopen(people, id, &arrival.counterparty(), &policy)?;
+        let policy = policy.of(self);
+        Ok(Some(EnquiryFacts {
+            id,
+            root,
+            status: enquiry.status,
+            brand: enquiry.brand,
+            opened_at: enquiry.opened_at,
+            updated_at: enquiry.updated_at,
+            resolved_at: enquiry.resolved_at,
+            reason: enquiry.reason,
+            policy,
+            may_reopen,
+        }))
+    }
 }

@@ -1,5 +1,6 @@
 //! Things that happened: new ones, and newer versions of known ones.
 
+use throughline_domain::continuity::sender::{SenderFacts, assurance};
 use throughline_domain::identity::Normalised;
 use throughline_domain::sync::{VersionOrder, newer};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item};
@@ -33,7 +34,7 @@ impl Hub {
         {
             return Ok(ItemOutcome::Duplicate);
         }
-        let fact = parse(item)?;
+        let mut fact = parse(item)?;
         if known.is_none()
             && let Some(sent) = self.sent_by_us(tx, context, &fact)?
         {
@@ -46,6 +47,9 @@ impl Hub {
         let before = tx.get::<Interactions>(&id)?.map(|row| row.value);
         let now = self.now();
         let mut people = People { tx, now, connection: Some(context.id) };
+        if before.is_none() {
+            fact.automated = self.automated(&mut people, context, &fact)?;
+        }
         match before {
             Some(before) => self.accept_newer(&mut people, context, item, before, fact)?,
             None => self.accept_new(&mut people, context, item, id, fact)?,
@@ -105,6 +109,8 @@ impl Hub {
         fact: InteractionFact,
     ) -> Result<()> {
         let mut interaction = Interaction { version: item.version.clone(), fact, ..before.clone() };
+        // A message that was once taken for a machine's stays one.
+        interaction.fact.automated = interaction.fact.automated.or_else(|| before.fact.automated.clone());
         // The place on the timeline is part of its key: it stays where it was first put.
         interaction.fact.occurred_at = before.fact.occurred_at;
         let mut person = Found { leaf: before.profile_id, ..Found::nobody() };
@@ -294,9 +300,10 @@ fn log_ringing(people: &mut People<'_>, before: Option<&Interaction>, interactio
     Ok(())
 }
 
-/// A channel asserts who is speaking; what a machine sends only claims it.
+/// A channel asserts who is speaking, unless it found out that it is somebody else; what a machine says is only claimed.
 pub(super) fn assurance_of(fact: &InteractionFact) -> Assurance {
-    if fact.automated.is_some() { Assurance::Claimed } else { Assurance::Asserted }
+    let (by_channel, _) = assurance(fact, &SenderFacts::default());
+    if fact.automated.is_some() { Assurance::Claimed } else { by_channel.min(Assurance::Asserted) }
 }
 
 fn parse(item: &Item) -> Result<InteractionFact> {

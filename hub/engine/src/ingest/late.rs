@@ -4,12 +4,11 @@
 //! down as a decision, for a person to see.
 
 use throughline_domain::continuity::{ContinuityDecision, Placement, decide};
-use throughline_schemas::{Change, ChangeKind, DecisionId, EnquiryId, Interaction};
+use throughline_schemas::{Change, ChangeKind, EnquiryId, Interaction};
 
 use super::interaction::assurance_of;
-use super::place::{Arrival, Placed, led_to};
+use super::place::{Arrival, Placed, keep_decision, led_to};
 use super::{ConnectionContext, People};
-use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::Hub;
 
@@ -51,19 +50,10 @@ impl Hub {
             Some(named) => format!("it stays in {current}, but what came later names {named}: a person must say"),
             None => format!("it stays in {current}"),
         };
-        let mut alternatives: Vec<String> = named.filter(|named| *named != current).map(|named| named.to_string()).into_iter().collect();
-        alternatives.extend(decision.alternatives);
-        let id = DecisionId::from_bytes(fresh());
-        people.decide(
-            id,
-            "continuity",
-            &outcome,
-            decision.evidence,
-            alternatives,
-            arrival.person.root,
-            named.or(Some(current)),
-            Some(arrival.id),
-        )?;
+        let verdict = if named.is_some_and(|named| by_token && named != current) { "question" } else { "attach" };
+        let candidates = named.filter(|named| *named != current).into_iter().collect();
+        let placement = Placement::Suggest { candidates, then_open: None };
+        let id = keep_decision(people, arrival, ContinuityDecision { placement, outcome, ..decision }, verdict, Some(current))?;
         let change = Change {
             enquiry_id: Some(current),
             profile_id: arrival.person.root,

@@ -7,6 +7,7 @@
 mod context;
 mod enquiry_record;
 mod facts;
+mod heard;
 mod interaction;
 mod late;
 mod links;

@@ -311,17 +311,28 @@ impl People<'_> {
             outcome: outcome.to_owned(),
             evidence,
             alternatives,
+            verdict: None,
+            candidates: Vec::new(),
             rules: throughline_domain::RULES.to_owned(),
             at: self.now,
             profile_id,
             enquiry_id,
             interaction_id,
         };
-        self.tx.put::<Decisions>(&id, &decision)?;
-        // An enquiry's decisions are found by the enquiry, the others by the profile; those about an interaction by it as well.
-        let about = enquiry_id.map(|id| *id.as_bytes()).or(profile_id.map(|id| *id.as_bytes()));
-        for about in about.into_iter().chain(interaction_id.map(|id| *id.as_bytes())) {
-            self.tx.put::<DecisionIndex>(&(about, id), &Present {})?;
+        self.keep(&decision)
+    }
+
+    /// Keeps a decision and finds it again by everything it is about.
+    pub(crate) fn keep(&mut self, decision: &Decision) -> Result<()> {
+        self.tx.put::<Decisions>(&decision.id, decision)?;
+        // An enquiry's decisions are found by the enquiry, the others by the profile; those about an interaction by it as well, and a
+        // suggestion by whatever it suggests.
+        let about = decision.enquiry_id.map(|id| *id.as_bytes()).or(decision.profile_id.map(|id| *id.as_bytes()));
+        let interaction = decision.interaction_id.map(|id| *id.as_bytes());
+        let candidates = decision.candidates.iter().map(|id| *id.as_bytes());
+        let all: std::collections::BTreeSet<[u8; 16]> = about.into_iter().chain(interaction).chain(candidates).collect();
+        for about in all {
+            self.tx.put::<DecisionIndex>(&(about, decision.id), &Present {})?;
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Where an interaction goes: gathers threads, tokens and enquiries, asks the rule, writes conversation and enquiry.
 
+use throughline_domain::continuity::subject::strip_marks;
 use throughline_domain::continuity::{ContinuityDecision, Placement, decide};
 use throughline_domain::identity::IdentityKey;
 use throughline_schemas::{
-    Assurance, Change, ChangeKind, Content, ContextVariable, Conversation, ConversationId, DecisionId, Direction, Enquiry, EnquiryId,
-    EnquiryStatus, InteractionFact, InteractionId, VariableScope,
+    Assurance, Change, ChangeKind, Content, ContextVariable, Conversation, ConversationId, Decision, DecisionId, Direction, Enquiry,
+    EnquiryId, EnquiryStatus, InteractionFact, InteractionId, VariableScope,
 };
 use throughline_store::tables::{ConversationKeys, Conversations, Enquiries, EnquiriesByProfile};
 
@@ -14,6 +15,10 @@ use super::{ConnectionContext, People};
 use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::Hub;
+use crate::loops::Policy;
+
+/// How many enquiries are suggested.
+const CANDIDATES: usize = 20;
 
 /// Where an interaction went.
 pub(super) struct Placed {
@@ -47,23 +52,19 @@ impl Hub {
         let conversation = self.join_conversation(people, context, arrival, &decision)?;
         let enquiry = self.join_enquiry(people, context, arrival, &decision)?;
         self.note_conversation(people, arrival, conversation, enquiry, &decision)?;
-        let decision_id = DecisionId::from_bytes(fresh());
+        if facts.doubt.is_none()
+            && let (Some(leaf), Some(key)) = (arrival.person.leaf, arrival.keys.first())
+        {
+            people.heard_of(leaf, key)?;
+        }
+        let verdict = decision.placement.verdict();
         // Agents find what was parked where it wanted to go.
         let about = match decision.placement {
             Placement::Park { enquiry } => Some(enquiry),
             _ => enquiry,
         };
-        people.decide(
-            decision_id,
-            "continuity",
-            &decision.outcome,
-            decision.evidence,
-            decision.alternatives,
-            arrival.person.root,
-            about,
-            Some(arrival.id),
-        )?;
-        Ok(Placed { conversation, enquiry, decision: decision_id })
+        let decision = keep_decision(people, arrival, decision, verdict, about)?;
+        Ok(Placed { conversation, enquiry, decision })
     }
 
     fn join_conversation(
@@ -140,6 +141,8 @@ impl Hub {
         if let Some(status) = reopen {
             enquiry.status = status;
             enquiry.resolved_at = None;
+            let policy = Policy { brand: &before.brand, channel: arrival.fact.channel, reason: &before.reason };
+            self.spend_reopen(people, id, &arrival.counterparty(), &policy)?;
         }
         // A clock that is ahead must not make it look spoken of in the future.
         enquiry.updated_at = enquiry.updated_at.max(arrival.fact.occurred_at.min(people.now));
@@ -218,6 +221,43 @@ impl Hub {
     }
 }
 
+impl Arrival<'_> {
+    /// By what the sender is told apart from others.
+    pub(super) fn counterparty(&self) -> String {
+        self.keys.first().map(ToString::to_string).or_else(|| self.person.root.map(|root| root.to_string())).unwrap_or_default()
+    }
+}
+
+/// Keeps what continuity decided about an interaction.
+pub(super) fn keep_decision(
+    people: &mut People<'_>,
+    arrival: &Arrival<'_>,
+    decision: ContinuityDecision,
+    verdict: &str,
+    about: Option<EnquiryId>,
+) -> Result<DecisionId> {
+    let candidates = match decision.placement {
+        Placement::Suggest { candidates, .. } => candidates,
+        _ => Vec::new(),
+    };
+    let id = DecisionId::from_bytes(fresh());
+    people.keep(&Decision {
+        id,
+        subject: "continuity".to_owned(),
+        outcome: decision.outcome,
+        evidence: decision.evidence,
+        alternatives: decision.alternatives,
+        verdict: Some(verdict.to_owned()),
+        candidates: candidates.into_iter().take(CANDIDATES).collect(),
+        rules: throughline_domain::RULES.to_owned(),
+        at: people.now,
+        profile_id: arrival.person.root,
+        enquiry_id: about,
+        interaction_id: Some(arrival.id),
+    })?;
+    Ok(id)
+}
+
 /// The known enquiry that an interaction goes on with.
 pub(super) fn led_to(placement: &Placement) -> Option<EnquiryId> {
     match placement {
@@ -277,7 +317,7 @@ fn reason(fact: &InteractionFact) -> String {
     const LONGEST: usize = 200;
     let text = match &fact.content {
         Content::Message(message) => {
-            subject(fact).map(strip_reply_prefixes).filter(|text| !text.is_empty()).unwrap_or(message.text.as_str()).trim().to_owned()
+            subject(fact).map(strip_marks).filter(|text| !text.is_empty()).unwrap_or(message.text.as_str()).trim().to_owned()
         }
         Content::Call(call) => match (&call.queue, &fact.endpoint) {
             (Some(queue), _) => format!("Call to {queue}"),
@@ -289,31 +329,4 @@ fn reason(fact: &InteractionFact) -> String {
     };
     let line = text.lines().next().unwrap_or_default();
     line.chars().take(LONGEST).collect()
-}
-
-/// Reply and forward marks of the mail programs in use, in their languages.
-fn strip_reply_prefixes(subject: &str) -> &str {
-    const MARKS: [&str; 12] = ["re:", "fw:", "fwd:", "aw:", "wg:", "sv:", "vs:", "tr:", "rv:", "antw:", "odp:", "rif:"];
-    let mut rest = subject.trim();
-    'again: loop {
-        for mark in MARKS {
-            if rest.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark)) {
-                rest = rest[mark.len()..].trim_start();
-                continue 'again;
-            }
-        }
-        return rest;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reply_marks_are_stripped_however_often_they_stand() {
-        for (subject, wanted) in [("Re: AW: fwd:  Late order", "Late order"), ("Report", "Report"), ("RE:", ""), ("Ré: x", "Ré: x")] {
-            assert_eq!(strip_reply_prefixes(subject), wanted);
-        }
-    }
 }

@@ -128,3 +128,9 @@ fn tokens() {
     check::<ShortCodesByExpiry>(json!({}));
     check::<Budgets>(json!({"full_at": AT, "last": "00ff"}));
 }
+
+#[test]
+fn policies() {
+    check::<Policies>(json!({"set": {"default": {"window_hours": 1}}, "at": AT}));
+    check::<Endpoints>(json!({"connection_id": CNX, "address": "shop@shop.test", "first_seen": AT}));
+}

@@ -20,6 +20,7 @@ mod interaction;
 mod key;
 mod link;
 mod merge;
+mod policy;
 mod profile;
 mod token;
 mod tx;
@@ -41,6 +42,7 @@ pub use interaction::{ConversationTimeline, Interactions, MessageIdRow, MessageI
 pub use key::{leading_id, trailing_name};
 pub use link::{LinkKey, Links, LinksByCanonical};
 pub use merge::{MergeRecord, Merges};
+pub use policy::{Endpoint, Endpoints, Policies, StoredPolicy};
 pub use profile::{Leaf, Leaves};
 pub use token::{BudgetRow, Budgets, ShortCode, ShortCodeKey, ShortCodes, ShortCodesByExpiry, TokenUse, TokenUses};
 pub use tx::{Row, RowPage, TableError, Tx, count_rows, forget_rows, is_of_range, read, scan_rows};

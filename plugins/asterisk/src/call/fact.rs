@@ -55,6 +55,7 @@ impl Call {
             holds: self.holds,
             ended_by: self.ended_by(),
             recordings: self.recordings.clone(),
+            attestation: None,
         }
     }
 

@@ -77,6 +77,7 @@ pub fn map(raw: &[u8], arrival: Arrival<'_>, files: &mut dyn Files) -> Result<Ma
         },
         attachments: files::attachments(&message, files)?,
         text: text::beginning(&text),
+        ..MessageFacts::default()
     };
     let body = message.parts.first().and_then(|part| raw.get(part.offset_body as usize..)).unwrap_or_default();
     Ok(understood(&message, &headers, key::Body::Bytes(body), arrival, content))

@@ -16,7 +16,7 @@ pub enum TokenForm {
     /// However it comes: taken on every channel.
     #[default]
     Any,
-    /// In a mail address of ours, behind the plus (RFC 5233): `support+…@shop.example`.
+    /// In a mail address of ours, behind the plus (RFC 5233): `support+tl.…@shop.example`.
     PlusAddress,
     /// In a link to a chat, a form or a messenger.
     DeepLink,
@@ -39,6 +39,8 @@ pub enum Presented {
 
 /// The parameter of a link that holds a token.
 const PARAMETER: &str = "tl";
+/// What stands before a token behind the plus of an address, so that other tags are left alone.
+const TAG: &str = "tl.";
 /// What a callback's id begins with.
 const CALLBACK: &str = "cb_";
 /// The longest local part of an address (RFC 5321, 4.5.3.1.1).
@@ -98,7 +100,7 @@ impl TokenForm {
 fn plus_address(token: &str, address: &str) -> Result<String, String> {
     let (local, domain) =
         address.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty()).ok_or("write a mail address")?;
-    let tagged = format!("{local}+{token}");
+    let tagged = format!("{local}+{TAG}{token}");
     if tagged.len() > LOCAL_PART {
         return Err(format!("{local:?} is too long: with the token, what stands before the @ must have at most {LOCAL_PART} characters"));
     }
@@ -125,7 +127,8 @@ pub fn read_presented(text: &str) -> Option<Presented> {
     }
     if let Some((local, _)) = text.rsplit_once('@') {
         let (_, tag) = local.split_once('+')?;
-        return sealed(tag.strip_prefix("tl.").unwrap_or(tag));
+        let marked = tag.get(..TAG.len()).is_some_and(|start| start.eq_ignore_ascii_case(TAG));
+        return sealed(if marked { &tag[TAG.len()..] } else { tag });
     }
     let bare = text.split(';').next().unwrap_or(text).trim();
     let bare = bare.strip_prefix(CALLBACK).unwrap_or(bare);
@@ -176,7 +179,7 @@ mod tests {
     fn every_form_is_read_as_it_is_written() {
         let table = [
             (TokenForm::Any, None, TOKEN.to_owned()),
-            (TokenForm::PlusAddress, Some("support@shop.example"), format!("support+{TOKEN}@shop.example")),
+            (TokenForm::PlusAddress, Some("support@shop.example"), format!("support+tl.{TOKEN}@shop.example")),
             (TokenForm::DeepLink, Some("https://shop.example/chat"), format!("https://shop.example/chat?tl={TOKEN}")),
             (TokenForm::DeepLink, Some("https://shop.example/?a=b#top"), format!("https://shop.example/?a=b&tl={TOKEN}#top")),
             (TokenForm::Callback, None, format!("cb_{TOKEN}")),
@@ -196,7 +199,7 @@ mod tests {
             check(&written, Some(Presented::Sealed(TOKEN.to_owned())));
         }
         check(&format!("https://shop.example/c/{TOKEN}"), Some(Presented::Sealed(TOKEN.to_owned())));
-        check(&format!("agent+tl.{TOKEN}@shop.example"), Some(Presented::Sealed(TOKEN.to_owned())));
+        check(&format!("agent+{TOKEN}@shop.example"), Some(Presented::Sealed(TOKEN.to_owned())));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Continuity tokens as text: a pointer to an enquiry with an expiry, bound by a MAC, short enough for a plus-address.
 //!
 //! Carries no personal data and proves nothing about who holds it. Knows no key: the MAC comes in as a function. 30 bytes (16 of the
-//! id, 4 of the expiry in seconds, 1 of form and uses, 9 of the MAC) give 48 characters of base32, so that `support+…@` keeps within
+//! id, 4 of the expiry in seconds, 1 of form and uses, 9 of the MAC) give 48 characters of base32, so that `support+tl.…@` keeps within
 //! the 64 of RFC 5321. The MAC also covers the scope, a brand, which is not in the text: elsewhere the token is a forgery. One guess is
 //! right once in 2^72. The short codes of IVRs are another thing, see [`code`].
 
