@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Lookup(Lookup),
     /// What happened with a customer, newest first.
     Timeline(Timeline),
+    /// Who is who: find which records are of one person.
+    #[command(subcommand)]
+    Identity(Identity),
     /// Make connections as a YAML file describes them; what is so already stays.
     Apply(Apply),
     /// Write a backup of a data folder that no hub is using.
@@ -88,6 +91,21 @@ pub(crate) struct Remote {
     /// An API key.
     #[arg(long, env = "THROUGHLINE_KEY", hide_env_values = true)]
     pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Identity {
+    /// Say which records of a CSV file are one person's, going by the file alone: prints `rec_id,profile_id`.
+    ///
+    /// Columns: rec_id, source, name_raw or given_name and surname, email, phone, address, city, postcode, country, dob, company,
+    /// handle, loyalty_id. Others are ignored.
+    Resolve {
+        /// The file.
+        file: PathBuf,
+        /// How national phone numbers and dates are meant where a row has no country: two letters as in ISO 3166.
+        #[arg(long)]
+        region: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

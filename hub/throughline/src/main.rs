@@ -44,6 +44,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Plugin(command) => commands::plugin::run(command, json),
         Command::Connection(command) => commands::connection::run(command, json),
         Command::Lookup(command) => commands::lookup::run(&command, json),
+        Command::Identity(command) => commands::identity::run(command, json),
         Command::Timeline(command) => commands::timeline::run(&command, json),
         Command::Apply(command) => commands::apply::run(&command, json),
         Command::Backup(command) => commands::backup::run(&command, json),

@@ -179,8 +179,12 @@ fn letters_and_digits(text: &str) -> String {
 }
 
 fn sharing(local: &str) -> Sharing {
+    if is_role(local) { Sharing::Shared } else { Sharing::Exclusive }
+}
+
+pub(super) fn is_role(local: &str) -> bool {
     let word = letters_and_digits(local.split('+').next().unwrap_or(local));
-    if ROLES.contains(&word.as_str()) || MACHINES.contains(&word.as_str()) { Sharing::Shared } else { Sharing::Exclusive }
+    ROLES.contains(&word.as_str()) || MACHINES.contains(&word.as_str())
 }
 
 /// What a provider does with dots and tags. Only where it is known: elsewhere `ada+x` may be somebody else.

@@ -7,8 +7,15 @@ pub mod decide;
 mod email;
 pub mod normalise;
 mod phone;
+pub mod resolve;
 #[cfg(test)]
 mod tests;
 
 pub use decide::{Candidate, IdentityDecision, IdentityFacts, LinkedTo, Merge, Owner, decide};
 pub use normalise::{IdentityKey, NormaliseError, Normalised, QueryError, normalise, parse_query};
+
+/// Whether a canonical mail address stands for a role or a machine and not for a person.
+#[must_use]
+pub fn is_role_mailbox(address: &str) -> bool {
+    address.rsplit_once('@').is_some_and(|(local, _)| email::is_role(local))
+}

@@ -32,6 +32,9 @@ const WITHHELD: [&str; 17] = [
 /// The same words keyed on a telephone's letters, as some carriers deliver them: anonymous, restricted, unavailable, blocked, unknown.
 const WITHHELD_KEYED: [&str; 5] = ["266696687", "7378742833", "86282452253", "2562533", "8656696"];
 
+/// Digits in a row that people type into a mandatory field.
+const TYPED_IN_A_ROW: [&str; 5] = ["123456", "1234567", "12345678", "123456789", "1234567890"];
+
 pub(super) struct Phone {
     pub(super) value: String,
     pub(super) sharing: Sharing,
@@ -80,7 +83,7 @@ fn refuse_placeholders(text: &str, digits: &str) -> Result<(), NormaliseError> {
     let first = distinct.next();
     // -1, 0, 000000, +1111111: the same digit over and over stands for nothing.
     let one_digit_only = first.is_some() && distinct.all(|digit| Some(digit) == first);
-    if one_digit_only || matches!(text, "-1" | "n/a" | "N/A" | "-") {
+    if one_digit_only || TYPED_IN_A_ROW.contains(&digits) || matches!(text, "-1" | "n/a" | "N/A" | "-") {
         return Err(NormaliseError::Blocked);
     }
     Ok(())
