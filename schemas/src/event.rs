@@ -41,9 +41,32 @@ pub enum ChangeKind {
     ConflictRaised,
     #[serde(rename = "policy.changed")]
     PolicyChanged,
+    /// The hub no longer sends to a webhook: it failed for days, or answered that it is gone.
+    #[serde(rename = "webhook.disabled")]
+    WebhookDisabled,
 }
 
 impl ChangeKind {
+    /// Every kind there is.
+    pub const ALL: &'static [Self] = &[
+        Self::ProfileCreated,
+        Self::ProfileUpdated,
+        Self::ProfileMerged,
+        Self::ProfileUnmerged,
+        Self::EnquiryOpened,
+        Self::EnquiryUpdated,
+        Self::ConversationStarted,
+        Self::ConversationMoved,
+        Self::InteractionAccepted,
+        Self::InteractionUpdated,
+        Self::CallRinging,
+        Self::ConnectionChanged,
+        Self::DeliveryFailed,
+        Self::ConflictRaised,
+        Self::PolicyChanged,
+        Self::WebhookDisabled,
+    ];
+
     /// As in JSON: `profile.created` and so on.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -63,6 +86,7 @@ impl ChangeKind {
             Self::DeliveryFailed => "delivery.failed",
             Self::ConflictRaised => "conflict.raised",
             Self::PolicyChanged => "policy.changed",
+            Self::WebhookDisabled => "webhook.disabled",
         }
     }
 }
@@ -161,4 +185,19 @@ pub struct Decision {
     /// Which interaction it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interaction_id: Option<InteractionId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed_and_named_as_in_json() {
+        for kind in ChangeKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        // The enum's discriminants count from 0: the last of the list is the last of the enum, and none is left out.
+        let listed: Vec<usize> = ChangeKind::ALL.iter().map(|kind| *kind as usize).collect();
+        assert_eq!(listed, (0..listed.len()).collect::<Vec<_>>());
+    }
 }

@@ -123,6 +123,10 @@ ids! {
     HandoffId = "hnd";
     /// A flow.
     FlowId = "flw";
+    /// One run of a flow.
+    RunId = "run";
+    /// An endpoint that the hub tells of its changes.
+    WebhookId = "whk";
     /// A merge of two profiles, which can be undone by this id.
     MergeId = "mrg";
     /// An entry of the dead-letter list.

@@ -19,7 +19,7 @@ use crate::describe::{DescribeInput, Operation};
 use crate::extract::read_body;
 use crate::problem::Problem;
 use crate::problem_codes::Code;
-use crate::routes::api_keys;
+use crate::routes::{api_keys, webhooks};
 use crate::state::Api;
 
 /// The request header.
@@ -27,6 +27,8 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 /// Says that the answer was stored.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const LONGEST_KEY: usize = 255;
+/// Their answers hold a secret that must not be stored.
+pub(crate) const SHOWING_SECRETS: [&str; 3] = [api_keys::COLLECTION, webhooks::COLLECTION, webhooks::ROTATE];
 /// Headers that are kept with a body; a replay shows them again.
 const KEPT: [HeaderName; 2] = [header::ETAG, header::LOCATION];
 
@@ -94,8 +96,8 @@ async fn claim(api: &Api, request: Request) -> Result<Claimed, Problem> {
     let Some(key) = key_of(request.method(), request.headers())? else { return Ok(Claimed::Pass(request)) };
     let Some(Credentials::Known(caller)) = request.extensions().get::<Credentials>() else { return Ok(Claimed::Pass(request)) };
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    if matched.as_deref() == Some(api_keys::COLLECTION) {
-        let detail = "an API key is shown once and never stored, so this path cannot take an Idempotency-Key";
+    if matched.as_deref().is_some_and(|path| SHOWING_SECRETS.contains(&path)) {
+        let detail = "a secret is shown once and never stored, so this path cannot take an Idempotency-Key";
         return Err(Problem::parameter(Code::InvalidHeader, "Idempotency-Key", detail));
     }
     let scope = format!("{} POST {}", caller.key.id, request.uri().path());

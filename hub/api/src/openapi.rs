@@ -167,7 +167,7 @@ impl Routes {
             operation.fields.insert("description".to_owned(), description.into());
         }
         H::describe(&mut operation);
-        if *method == Method::POST && path.starts_with("/v1/") && path != crate::routes::api_keys::COLLECTION {
+        if *method == Method::POST && path.starts_with("/v1/") && !crate::idempotency::SHOWING_SECRETS.contains(&path) {
             describe_idempotency(&mut operation);
         }
         let fields = Value::Object(operation.fields);

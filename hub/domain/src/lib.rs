@@ -7,6 +7,7 @@ pub mod connector;
 pub mod continuity;
 pub mod extract;
 pub mod identity;
+pub mod outbound;
 pub mod profile;
 pub mod sync;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use throughline_domain::connector::{Connector, PluginHost};
 use throughline_domain::continuity::ContinuityPolicies;
+use throughline_domain::outbound::Poster;
 use throughline_domain::sync::retry::RetryPolicy;
 use throughline_schemas::{ApiKeyId, ConnectionId, Timestamp};
 use throughline_store::Store;
@@ -30,7 +31,9 @@ pub struct HubOptions {
     pub retry: RetryPolicy,
     /// How long connections may take to stop.
     pub stop_within: Duration,
-    /// Where the hub is reached from outside: silos are told to post there.
+    /// Sends to webhooks; without it there are none.
+    pub poster: Option<Arc<dyn Poster>>,
+    /// Where the hub is reached from outside: silos are told to post there, and it is the `source` of its events.
     pub public_url: Option<String>,
 }
 
@@ -43,6 +46,7 @@ impl HubOptions {
             clock: Arc::new(SystemClock),
             retry: RetryPolicy::default(),
             stop_within: Duration::from_secs(10),
+            poster: None,
             public_url: None,
         }
     }
@@ -110,6 +114,10 @@ pub(crate) struct Inner {
     /// How enquiries are found, as it is set now.
     pub(crate) continuity: RwLock<Arc<ContinuityPolicies>>,
     pub(crate) stopping: watch::Sender<bool>,
+    /// How to tell the task of a webhook that there is something for it; held for a look only.
+    pub(crate) webhook_wakes: Mutex<crate::webhooks::Wakes>,
+    /// Tasks that end by themselves when the hub stops.
+    pub(crate) background: Mutex<tokio::task::JoinSet<()>>,
 }
 
 impl Hub {
@@ -134,6 +142,8 @@ impl Hub {
             key_uses: Mutex::default(),
             oauth_used: Mutex::default(),
             stopping: watch::channel(false).0,
+            webhook_wakes: Mutex::default(),
+            background: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -149,7 +159,18 @@ impl Hub {
                 tracing::error!(connection = %id, %error, "connection could not be started");
             }
         }
-        Ok(())
+        self.start_webhooks()
+    }
+
+    /// Runs a task that ends by itself when the hub stops.
+    pub(crate) fn spawn_background(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if *self.inner.stopping.borrow() {
+            return;
+        }
+        let mut background = self.inner.background.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Those that have ended need not be remembered.
+        while background.try_join_next().is_some() {}
+        background.spawn(task);
     }
 
     /// Stops connections in good order, then the store: what was accepted is durable, what was not is left to the silos.
@@ -161,6 +182,11 @@ impl Hub {
             if let Err(error) = stop.await {
                 tracing::error!(%error, "a connection did not stop cleanly");
             }
+        }
+        let mut background = std::mem::take(&mut *self.inner.background.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let ended = tokio::time::timeout(self.inner.options.stop_within, async { while background.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            tracing::warn!("some work in the background did not end in time and is aborted");
         }
         self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         let store = self.inner.store.clone();

@@ -4,6 +4,7 @@
 //! wasmtime and no HTTP framework. Rules live in `throughline-domain`: code here gathers facts, calls a rule, writes the outcome.
 
 mod clock;
+mod cloud_event;
 pub mod commands;
 mod dispatch;
 mod error;
@@ -17,12 +18,15 @@ mod services;
 mod supervisor;
 mod tokens;
 mod views;
+mod webhooks;
 
 pub use clock::{Clock, SystemClock};
+pub use cloud_event::{CloudEvent, EVENT_TYPE_PREFIX, EventData, EventFilter};
 pub use error::{FieldError, HubError, Result};
 pub use hub::{Hub, HubOptions, PageOf, Paging, Stored};
 pub use ingest::{Accepted, IngestBatch};
 pub use metrics::{Metric, MetricKind};
 pub use throughline_domain::continuity::policy::{ContinuityPolicies, PolicyRule, PolicySettings};
-pub use throughline_store::tables::{AuditEntry, ConflictItem, DeadLetter, PendingUpdate, Scope};
+pub use throughline_store::tables::{AuditEntry, ConflictItem, DeadLetter, PendingUpdate, Scope, WebhookOutcome};
 pub use views::*;
+pub use webhooks::{NewWebhook, Replay, Replayed, SecretView, WebhookAttemptView, WebhookMade, WebhookPatch, WebhookView};

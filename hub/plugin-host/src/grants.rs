@@ -293,6 +293,8 @@ pub(crate) struct Reachable {
     /// Asked for by the manifest, in the manifest's words: to name the grant that is missing.
     asked: Vec<(String, Rule)>,
     private_hosts: BTreeSet<String>,
+    /// Names are not compared; addresses are judged all the same.
+    any_host: bool,
 }
 
 impl Reachable {
@@ -303,7 +305,7 @@ impl Reachable {
             return Err(PluginError::Grants(format!("{beyond:?} is not among the hosts the plugin asks for ({})", listed(&asked))));
         }
         let config = ConfigView { config, schema: &manifest.config };
-        let mut reachable = Self { granted: Vec::new(), asked: Vec::new(), private_hosts: private_hosts(grants)? };
+        let mut reachable = Self { granted: Vec::new(), asked: Vec::new(), private_hosts: private_hosts(grants)?, any_host: false };
         for text in &asked {
             let rule = Pattern::parse(text).and_then(|pattern| pattern.resolve(&config));
             let Some(rule) = rule.map_err(|detail| PluginError::Grants(format!("host pattern {text:?}: {detail}")))? else { continue };
@@ -318,8 +320,14 @@ impl Reachable {
         Ok(reachable)
     }
 
+    /// Any public host, and these private ones: for what the hub itself sends where its admin tells it to.
+    pub(crate) fn anywhere(hosts: &[String]) -> Result<Self, PluginError> {
+        let private_hosts = private_hosts(&Grants { hosts: Vec::new(), private_hosts: hosts.to_vec() })?;
+        Ok(Self { granted: Vec::new(), asked: Vec::new(), private_hosts, any_host: true })
+    }
+
     pub(crate) fn allows(&self, target: &Target) -> bool {
-        self.granted.iter().any(|rule| rule.covers(target))
+        self.any_host || self.granted.iter().any(|rule| rule.covers(target))
     }
 
     /// The line of configuration that would allow the target.

@@ -33,6 +33,17 @@ struct File {
     extra_ca_file: Option<PathBuf>,
     #[serde(default)]
     plugins: Plugins,
+    #[serde(default)]
+    webhooks: Webhooks,
+}
+
+/// What outbound webhooks may reach, as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Webhooks {
+    /// Hosts that may be private, loopback or link-local, and may be spoken to without TLS.
+    #[serde(default)]
+    private_hosts: Vec<String>,
 }
 
 /// Whose plugins the hub takes, as written.
@@ -88,6 +99,7 @@ pub(crate) struct Config {
     pub(crate) reserve_bytes: Option<u64>,
     pub(crate) extra_ca_pem: Option<String>,
     pub(crate) plugin_trust: PluginTrust,
+    pub(crate) webhook_private_hosts: Vec<String>,
 }
 
 impl Config {
@@ -114,6 +126,7 @@ impl Config {
             reserve_bytes: file.reserve_mib.map(|mib| mib.saturating_mul(1 << 20)),
             extra_ca_pem,
             plugin_trust: file.plugins.trust()?,
+            webhook_private_hosts: file.webhooks.private_hosts,
         })
     }
 

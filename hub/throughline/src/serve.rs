@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use throughline_api::ApiOptions;
 use throughline_engine::{Hub, HubOptions, Scope};
-use throughline_plugin_host::{Host, HostOptions};
+use throughline_plugin_host::{Host, HostOptions, Outbound, SystemResolver};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,9 @@ async fn until_stopped(config: &Config, serve: &Serve) -> anyhow::Result<()> {
     host_options.extra_ca_pem.clone_from(&config.extra_ca_pem);
     host_options.trust.clone_from(&config.plugin_trust);
     let host = tokio::task::spawn_blocking(move || Host::new(host_options)).await??;
-    let hub_options = HubOptions { public_url: config.public_url.clone(), ..HubOptions::new(master_key) };
+    let outbound = Outbound::new(config.extra_ca_pem.as_deref(), &config.webhook_private_hosts, Arc::new(SystemResolver))
+        .context("[webhooks] private_hosts, or extra_ca_file, is wrong")?;
+    let hub_options = HubOptions { poster: Some(outbound), public_url: config.public_url.clone(), ..HubOptions::new(master_key) };
     let hub = Hub::open(hub_options, store, blobs, host)?;
     let listener = TcpListener::bind(config.listen)
         .await

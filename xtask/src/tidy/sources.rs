@@ -66,3 +66,17 @@ fn files_hold_one_thing() {
         assert!(lines <= LONGEST_FILE, "{} has {lines} lines; split it by what it is responsible for", shown(&path));
     }
 }
+
+#[test]
+fn no_two_tables_share_their_first_byte() {
+    let mut seen = std::collections::BTreeMap::new();
+    for path in files("rs").into_iter().filter(|path| path.parent().is_some_and(|folder| folder.ends_with("hub/store/src/tables"))) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for prefix in text.lines().filter_map(|line| line.trim().strip_prefix("const PREFIX: u8 = ")) {
+            if let Some(other) = seen.insert(prefix.to_owned(), shown(&path)) {
+                panic!("{} and {other} both write under {prefix}", shown(&path));
+            }
+        }
+    }
+    assert!(seen.len() > 20, "only {} tables were found", seen.len());
+}

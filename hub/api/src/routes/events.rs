@@ -13,9 +13,9 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use throughline_schemas::{Change, ChangeKind, Timestamp};
+use serde::Deserialize;
+use throughline_engine::{CloudEvent, EventFilter};
+use throughline_schemas::Change;
 use tokio::time::Instant;
 
 use crate::auth::{Authenticated, Caller, Read};
@@ -26,8 +26,6 @@ use crate::problem::Problem;
 use crate::problem_codes::Code;
 use crate::state::Api;
 
-/// What every event type begins with.
-const TYPE_PREFIX: &str = "io.throughline.";
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Entries of the log read at once.
 const BATCH: usize = 256;
@@ -42,41 +40,10 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
-    /// Only these types, separated by commas: `call.ringing,enquiry.opened`. The prefix `io.throughline.` may be left out.
+    /// Only these types, separated by commas: `call.ringing,enquiry.*`. The prefix `io.throughline.` may be left out.
     r#type: Option<String>,
     /// Begin after this event; the header `Last-Event-ID` goes before it.
     after: Option<u64>,
-}
-
-/// A change as a CloudEvents 1.0 event.
-#[derive(Serialize, JsonSchema)]
-struct CloudEvent {
-    /// `1.0`.
-    specversion: &'static str,
-    /// Its place in the change log.
-    id: String,
-    /// This hub.
-    source: String,
-    /// `io.throughline.` and the kind of change.
-    r#type: String,
-    /// When the hub decided it.
-    time: Timestamp,
-    /// The id of what it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    /// `application/json`.
-    datacontenttype: &'static str,
-    /// The change.
-    data: EventData,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct EventData {
-    #[serde(flatten)]
-    change: Change,
-    /// With `call.ringing`: everything that the agent's screen needs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<Value>,
 }
 
 /// The header `Last-Event-ID`.
@@ -106,32 +73,17 @@ impl DescribeInput for LastEventId {
     }
 }
 
-/// A change is shown if its kind is named, or if none is.
-#[derive(Debug, PartialEq)]
-struct Filter(Vec<ChangeKind>);
-
-impl Filter {
-    fn parse(text: Option<&str>) -> Result<Self, Problem> {
-        let names = text.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-        names.map(kind_named).collect::<Result<Vec<_>, _>>().map(Self)
-    }
-
-    fn shows(&self, kind: ChangeKind) -> bool {
-        self.0.is_empty() || self.0.contains(&kind)
-    }
-}
-
-fn kind_named(name: &str) -> Result<ChangeKind, Problem> {
-    let bare = name.strip_prefix(TYPE_PREFIX).unwrap_or(name);
-    serde_json::from_value(Value::from(bare))
-        .map_err(|_| Problem::parameter(Code::InvalidQuery, "type", format!("there is no event type {name:?}")))
+fn filter(text: Option<&str>) -> Result<EventFilter, Problem> {
+    let names = text.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+    EventFilter::parse(names)
+        .map_err(|(_, name)| Problem::parameter(Code::InvalidQuery, "type", format!("there is no event type {name:?}")))
 }
 
 /// One client's place in the log.
 struct Follower {
     api: Api,
     caller: Arc<Caller>,
-    filter: Filter,
+    filter: EventFilter,
     after: u64,
     waiting: VecDeque<Event>,
     key_checked: Instant,
@@ -170,7 +122,7 @@ impl Follower {
         };
         self.after = *last;
         for (sequence, change) in changes {
-            if self.filter.shows(change.kind) {
+            if self.filter.wants(change.kind) {
                 let event = cloud_event(&self.api, sequence, change);
                 let event = Event::default().id(sequence.to_string()).json_data(event);
                 self.waiting.push_back(event.ok()?);
@@ -204,32 +156,10 @@ impl Follower {
 }
 
 fn cloud_event(api: &Api, sequence: u64, change: Change) -> CloudEvent {
-    let context = (change.kind == ChangeKind::CallRinging).then(|| api.hub.screen_pop(&change)).flatten();
-    CloudEvent {
-        specversion: "1.0",
-        id: sequence.to_string(),
-        source: api.options().public_url.clone().unwrap_or_else(|| "urn:throughline:hub".to_owned()),
-        r#type: format!("{TYPE_PREFIX}{}", change.kind.as_str()),
-        time: change.at,
-        subject: subject(&change),
-        datacontenttype: "application/json",
-        data: EventData { change, context },
-    }
-}
-
-/// The id of what the kind speaks of; failing that, of the most particular thing that it concerns.
-fn subject(change: &Change) -> Option<String> {
-    let interaction = change.interaction_id.map(|id| id.to_string());
-    let conversation = change.conversation_id.map(|id| id.to_string());
-    let enquiry = change.enquiry_id.map(|id| id.to_string());
-    let profile = change.profile_id.map(|id| id.to_string());
-    let own = match change.kind.as_str().split_once('.').map_or("", |(thing, _)| thing) {
-        "profile" => &profile,
-        "enquiry" => &enquiry,
-        "conversation" => &conversation,
-        _ => &interaction,
-    };
-    own.clone().or(interaction).or(conversation).or(enquiry).or(profile)
+    let context = api.hub.screen_pop(&change);
+    let mut event = CloudEvent::new(api.options().public_url.as_deref(), sequence, change);
+    event.data.context = context;
+    event
 }
 
 /// The stream.
@@ -254,7 +184,7 @@ async fn events(
     Query(query): Query<EventsQuery>,
     LastEventId(last): LastEventId,
 ) -> Result<EventStream, Problem> {
-    let filter = Filter::parse(query.r#type.as_deref())?;
+    let filter = filter(query.r#type.as_deref())?;
     let head = api.hub.head();
     let after = last.or(query.after).unwrap_or(head);
     if after > head {
@@ -262,33 +192,4 @@ async fn events(
     }
     let caller = who.caller;
     Ok(EventStream(Follower { api, caller, filter, after, waiting: VecDeque::new(), key_checked: Instant::now() }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_subject_is_what_the_kind_speaks_of() {
-        let mut change = Change::new(ChangeKind::EnquiryOpened, Timestamp::default());
-        assert_eq!(subject(&change), None);
-        change.interaction_id = Some(throughline_schemas::InteractionId::from_bytes([1; 16]));
-        assert!(subject(&change).unwrap().starts_with("int_"));
-        change.enquiry_id = Some(throughline_schemas::EnquiryId::from_bytes([1; 16]));
-        change.profile_id = Some(throughline_schemas::ProfileId::from_bytes([1; 16]));
-        for (kind, prefix) in [(ChangeKind::EnquiryOpened, "enq_"), (ChangeKind::ProfileUpdated, "pro_"), (ChangeKind::CallRinging, "int_")]
-        {
-            change.kind = kind;
-            assert!(subject(&change).unwrap().starts_with(prefix), "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn filters_name_kinds_with_or_without_the_prefix() {
-        let parsed = Filter::parse(Some("call.ringing, io.throughline.enquiry.opened,")).unwrap();
-        assert_eq!(parsed, Filter(vec![ChangeKind::CallRinging, ChangeKind::EnquiryOpened]));
-        assert!(parsed.shows(ChangeKind::CallRinging) && !parsed.shows(ChangeKind::ProfileCreated));
-        assert!(Filter::parse(None).unwrap().shows(ChangeKind::ProfileCreated));
-        assert_eq!(Filter::parse(Some("call.rang")).unwrap_err().code(), Code::InvalidQuery);
-    }
 }

@@ -15,6 +15,7 @@ pub(crate) mod plugins;
 mod policies;
 mod profiles;
 mod system;
+pub(crate) mod webhooks;
 
 use crate::openapi::Routes;
 
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Routes {
         operations::routes,
         policies::routes,
         events::routes,
+        webhooks::routes,
         api_keys::routes,
         blobs::routes,
         system::routes,

@@ -16,3 +16,4 @@ mod resources;
 mod robustness;
 mod script;
 mod support;
+mod webhooks;

@@ -1,6 +1,8 @@
 //! A hub to call over HTTP, without a network.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -8,7 +10,9 @@ use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use throughline_api::{ApiOptions, router};
-use throughline_engine::{Hub, HubOptions, Scope};
+use throughline_domain::connector::BoxFuture;
+use throughline_domain::outbound::{Answered, Post, PostError, Poster};
+use throughline_engine::{Hub, HubOptions, Paging, Scope};
 use throughline_schemas::ConnectionId;
 use throughline_schemas::connector::{Item, ItemKind};
 use throughline_store::blobs::Blobs;
@@ -21,6 +25,8 @@ use crate::script::{COMPONENT, Script, ScriptedHost};
 pub(crate) struct Api {
     pub(crate) hub: Hub,
     pub(crate) script: Arc<Script>,
+    /// The endpoint of all webhooks.
+    desk: Arc<Desk>,
     router: Router,
     /// An admin key.
     pub(crate) admin: String,
@@ -61,7 +67,37 @@ impl Answer {
     }
 }
 
+/// An endpoint that takes everything and counts it.
+#[derive(Default)]
+struct Desk {
+    posted: AtomicUsize,
+}
+
+impl Poster for Desk {
+    fn check(&self, url: &str) -> Result<(), String> {
+        if url.starts_with("https://") { Ok(()) } else { Err("it must be https".to_owned()) }
+    }
+    fn post(&self, _: Post) -> BoxFuture<'_, Result<Answered, PostError>> {
+        self.posted.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(Answered { status: 204, retry_after_ms: None }) })
+    }
+}
+
 impl Api {
+    /// Waits until so many messages were posted to webhooks and noted.
+    pub(crate) async fn posted(&self, count: usize) {
+        let begun = std::time::Instant::now();
+        let noted = || {
+            let hooks = self.hub.webhooks(Paging { cursor: None, limit: 200 }).unwrap().items;
+            let page = |id| self.hub.webhook_attempts(id, Paging { cursor: None, limit: 200 }).unwrap().items.len();
+            hooks.into_iter().map(|hook| page(hook.value.id)).sum::<usize>()
+        };
+        while self.desk.posted.load(Ordering::SeqCst) < count || noted() < count {
+            assert!(begun.elapsed() < Duration::from_secs(15), "{count} messages were not posted");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(crate) async fn new() -> Self {
         Self::with(ApiOptions::default()).await
     }
@@ -71,10 +107,12 @@ impl Api {
         let script = Arc::new(Script::default());
         let store = Store::in_memory(Options::new(|| 0)).unwrap();
         let blobs = Blobs::open(&dir.path().join("files")).unwrap();
-        let hub_options = HubOptions { public_url: Some("https://hub.example".to_owned()), ..HubOptions::new([7; 32]) };
+        let desk = Arc::<Desk>::default();
+        let public_url = Some("https://hub.example".to_owned());
+        let hub_options = HubOptions { poster: Some(desk.clone()), public_url, ..HubOptions::new([7; 32]) };
         let hub = Hub::open(hub_options, store, blobs, Arc::new(ScriptedHost(script.clone()))).unwrap();
         let (_, admin) = hub.create_api_key("test", vec![Scope::Admin], None).await.unwrap();
-        Self { router: router(hub.clone(), options), hub, script, admin, _dir: dir }
+        Self { router: router(hub.clone(), options), hub, script, desk, admin, _dir: dir }
     }
 
     pub(crate) async fn key(&self, scope: Scope) -> String {

@@ -40,7 +40,7 @@ pub(crate) const MAX_PAGE: usize = 200;
 const RETRIES: usize = 16;
 
 /// Reads one page of a table's rows under a prefix.
-fn page<T: Table>(store: &Store, prefix: &[u8], paging: &Paging) -> Result<RowPage<T::Value>> {
+pub(crate) fn page<T: Table>(store: &Store, prefix: &[u8], paging: &Paging) -> Result<RowPage<T::Value>> {
     let after = paging.cursor.as_deref().map(decode_cursor).transpose()?;
     if after.as_ref().is_some_and(|after| !is_of_range::<T>(prefix, after)) {
         return Err(HubError::invalid("/cursor", "this is a cursor of another list; leave it out to begin again"));
@@ -59,7 +59,7 @@ fn decode_cursor(cursor: &str) -> Result<Vec<u8>> {
 }
 
 /// Turns rows into what is shown.
-fn page_of<V, T>(page: RowPage<V>, mut show: impl FnMut(&[u8], V, u64) -> Result<Option<T>>) -> Result<PageOf<T>> {
+pub(crate) fn page_of<V, T>(page: RowPage<V>, mut show: impl FnMut(&[u8], V, u64) -> Result<Option<T>>) -> Result<PageOf<T>> {
     let next = page.next.as_deref().map(encode_cursor);
     let mut items = Vec::with_capacity(page.rows.len());
     for (key, row) in page.rows {
@@ -88,6 +88,6 @@ impl Hub {
 }
 
 /// Refuses a version that is not the current one.
-fn expect_version(actual: u64, expected: u64) -> Result<()> {
+pub(crate) fn expect_version(actual: u64, expected: u64) -> Result<()> {
     if actual == expected { Ok(()) } else { Err(HubError::Stale { actual }) }
 }

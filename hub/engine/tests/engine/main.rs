@@ -3,6 +3,7 @@
 
 mod commands;
 mod contract;
+mod desk;
 mod identity;
 mod ingest;
 mod outgoing;
@@ -12,3 +13,4 @@ mod supervisor;
 mod support;
 mod tokens;
 mod weaving;
+mod webhooks;

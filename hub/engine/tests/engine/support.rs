@@ -40,11 +40,21 @@ pub(crate) struct World {
 }
 
 fn open(store: Store, silo: &Arc<Silo>, clock: &Arc<Ahead>, dir: &tempfile::TempDir) -> Hub {
+    open_as(store, silo, clock, dir, |options| options)
+}
+
+fn open_as(
+    store: Store,
+    silo: &Arc<Silo>,
+    clock: &Arc<Ahead>,
+    dir: &tempfile::TempDir,
+    change: impl FnOnce(HubOptions) -> HubOptions,
+) -> Hub {
     let blobs = Blobs::open(&dir.path().join("files")).unwrap();
     let retry = RetryPolicy { base_ms: 5, cap_ms: 20, ..RetryPolicy::default() };
     let public_url = Some("https://hub.example/".to_owned());
     let options = HubOptions { clock: clock.clone(), retry, stop_within: Duration::from_secs(1), public_url, ..HubOptions::new([7; 32]) };
-    Hub::open(options, store, blobs, Arc::new(ScriptedHost(silo.clone()))).unwrap()
+    Hub::open(change(options), store, blobs, Arc::new(ScriptedHost(silo.clone()))).unwrap()
 }
 
 impl World {
@@ -54,6 +64,16 @@ impl World {
     pub(crate) fn on(store: Store) -> Self {
         let (silo, clock, dir) = (Arc::<Silo>::default(), Arc::<Ahead>::default(), Arc::new(tempfile::tempdir().unwrap()));
         Self { hub: open(store, &silo, &clock, &dir), silo, clock, dir }
+    }
+    /// With other options than usual.
+    pub(crate) fn on_as(store: Store, change: impl FnOnce(HubOptions) -> HubOptions) -> Self {
+        let (silo, clock, dir) = (Arc::<Silo>::default(), Arc::<Ahead>::default(), Arc::new(tempfile::tempdir().unwrap()));
+        Self { hub: open_as(store, &silo, &clock, &dir, change), silo, clock, dir }
+    }
+    /// As [`Self::again`], with other options than usual.
+    pub(crate) fn again_as(&self, store: Store, change: impl FnOnce(HubOptions) -> HubOptions) -> Self {
+        let (silo, clock, dir) = (self.silo.clone(), self.clock.clone(), self.dir.clone());
+        Self { hub: open_as(store, &silo, &clock, &dir, change), silo, clock, dir }
     }
     pub(crate) fn on_disk(disk: &MemoryDisk) -> Self {
         Self::on(Store::on_memory_disk(disk, Options::new(|| 0)).unwrap())

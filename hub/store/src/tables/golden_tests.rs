@@ -134,3 +134,14 @@ fn policies() {
     check::<Policies>(json!({"set": {"default": {"window_hours": 1}}, "at": AT}));
     check::<Endpoints>(json!({"connection_id": CNX, "address": "shop@shop.test", "first_seen": AT}));
 }
+
+#[test]
+fn webhooks() {
+    check::<Webhooks>(json!({"name": "desk", "url": "https://desk.test/hook", "types": ["enquiry.*"], "at_once": 1,
+        "secrets": [{"sealed": "bm9uY2U=", "set_at": AT}, {"sealed": "b2xk", "set_at": AT, "until": AT}], "disabled_at": AT,
+        "disabled_because": "410 Gone", "created_at": AT, "updated_at": AT}));
+    check::<WebhookCursors>(json!({"sequence": 7, "last_success": AT}));
+    check::<WebhookPendings>(json!({"attempts": 2, "since": AT, "not_before": AT}));
+    check::<WebhookAttempts>(json!({"sequence": 7, "kind": "enquiry.opened", "at": AT, "attempt": 1, "status": 503, "error": "busy",
+        "took_ms": 12, "outcome": "will_retry", "next_at": AT}));
+}

@@ -24,6 +24,7 @@ mod policy;
 mod profile;
 mod token;
 mod tx;
+mod webhook;
 
 pub use api_key::{ApiKeyRecord, ApiKeys, Scope};
 pub use audit::{AuditEntry, AuditLog};
@@ -45,7 +46,11 @@ pub use merge::{MergeRecord, Merges};
 pub use policy::{Endpoint, Endpoints, Policies, StoredPolicy};
 pub use profile::{Leaf, Leaves};
 pub use token::{BudgetRow, Budgets, ShortCode, ShortCodeKey, ShortCodes, ShortCodesByExpiry, TokenUse, TokenUses};
-pub use tx::{Row, RowPage, TableError, Tx, count_rows, forget_rows, is_of_range, read, scan_rows};
+pub use tx::{Row, RowPage, TableError, Tx, count_rows, forget_keys, forget_rows, is_of_range, read, scan_rows};
+pub use webhook::{
+    WebhookAttempt, WebhookAttempts, WebhookCursor, WebhookCursors, WebhookOutcome, WebhookPending, WebhookPendings, WebhookRecord,
+    WebhookSecretRow, Webhooks,
+};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

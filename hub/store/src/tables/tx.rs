@@ -126,6 +126,18 @@ pub async fn forget_rows<T: Table>(store: &Store, prefix: &[u8], at_once: usize)
     }
 }
 
+/// Removes rows by the keys that a scan gave, with all their pieces, in one commit.
+pub async fn forget_keys(store: &Store, keys: Vec<Key>) -> Result<(), TableError> {
+    let mut commit = Commit::default();
+    for (key, found) in keys.iter().zip(store.get(&keys)?) {
+        let Some(found) = found else { continue };
+        commit.delete.extend((0..cell::pieces_of(&found.value)).map(|index| cell::continuation_key(key, index)));
+        commit.delete.push(key.clone());
+    }
+    store.commit(commit).await?;
+    Ok(())
+}
+
 fn decode<T: Table>(store: &Store, key: &[u8], mut found: Versioned) -> Result<Row<T::Value>, TableError> {
     // Pieces of a long row are written with its head; a reader between two commits may meet both, so it reads again.
     for _ in 0..8 {
