@@ -38,7 +38,7 @@ impl Setting {
         say(&format!("Dovecot answers on 127.0.0.1:{}, Exim on 127.0.0.1:{}.", mail.ports.imap, mail.ports.smtp));
         let mut crm = PocketBase::start(&folder.join("crm")).context("starting PocketBase")?;
         say(&format!("PocketBase, the CRM, answers on {}.", crm.base_url()));
-        let pbx = ReplayedPbx::start(&recording(CALL)).context("starting the replayed Asterisk")?;
+        let pbx = ReplayedPbx::start_as_of_now(&recording(CALL)).context("starting the replayed Asterisk")?;
         say(&format!("A recorded Asterisk replays its AMI on 127.0.0.1:{}.", pbx.port()));
         let hub_folder = folder.join("hub");
         let hub = match port {

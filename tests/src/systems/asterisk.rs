@@ -2,7 +2,8 @@
 //!
 //! The greeting goes out at once, the rest after the first action (the login) has come in. Until [`ReplayedPbx::play`] is called it
 //! goes no further than the answer to the login, so that a test decides when the call begins. It can also break off in mid-event,
-//! once, and go on with another recording for those who come back.
+//! once, and go on with another recording for those who come back. Played as of now, its clock goes with ours: then all but the
+//! `Timestamp` headers is byte for byte as recorded.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
@@ -36,12 +37,19 @@ struct Flags {
 struct Scripts {
     broken: Option<Vec<u8>>,
     whole: Vec<u8>,
+    /// The call happens now, not when it was recorded.
+    as_of_now: bool,
 }
 
 impl ReplayedPbx {
     /// Listens on a free port and waits for a login. `recording` is a folder with an `ami.s2c.raw`.
     pub fn start(recording: &Path) -> Result<Self> {
-        Self::speaking(Scripts { broken: None, whole: read(recording)? })
+        Self::speaking(Scripts { broken: None, whole: read(recording)?, as_of_now: false })
+    }
+
+    /// The same with a clock that goes with ours: the recorded call happens when it is played.
+    pub fn start_as_of_now(recording: &Path) -> Result<Self> {
+        Self::speaking(Scripts { broken: None, whole: read(recording)?, as_of_now: true })
     }
 
     /// Tells the first recording to the middle of an event in its middle and hangs up; who comes back hears the second.
@@ -51,7 +59,7 @@ impl ReplayedPbx {
         let event = position(&broken[middle..], b"\r\n\r\n").map_or(middle, |end| middle + end + 4);
         // In mid-line of the event that begins there.
         broken.truncate((event + 40).min(broken.len()));
-        Self::speaking(Scripts { broken: Some(broken), whole: read(second)? })
+        Self::speaking(Scripts { broken: Some(broken), whole: read(second)?, as_of_now: false })
     }
 
     fn speaking(scripts: Scripts) -> Result<Self> {
@@ -110,11 +118,13 @@ fn speak(mut stream: TcpStream, scripts: &Scripts, flags: &Flags) -> std::io::Re
     read_action(&mut actions)?;
     let mut rest = &bytes[greeting..];
     // The answer to the login goes out at once, what follows when the call begins.
-    send_message(&mut stream, &mut rest)?;
+    send_message(&mut stream, &mut rest, 0)?;
+    let mut clock_ahead = None;
     stream.set_read_timeout(Some(GAP))?;
     while !flags.ended.load(Ordering::Acquire) {
         if flags.playing.load(Ordering::Acquire) && !rest.is_empty() {
-            send_message(&mut stream, &mut rest)?;
+            let ahead = *clock_ahead.get_or_insert_with(|| if scripts.as_of_now { seconds_since_recorded(rest) } else { 0 });
+            send_message(&mut stream, &mut rest, ahead)?;
         }
         if rest.is_empty() && broken.is_some() {
             flags.broke_off.store(true, Ordering::Release);
@@ -136,11 +146,31 @@ fn speak(mut stream: TcpStream, scripts: &Scripts, flags: &Flags) -> std::io::Re
     Ok(())
 }
 
-fn send_message(stream: &mut TcpStream, rest: &mut &[u8]) -> std::io::Result<()> {
+fn send_message(stream: &mut TcpStream, rest: &mut &[u8], clock_ahead: u64) -> std::io::Result<()> {
     let end = position(rest, b"\r\n\r\n").map_or(rest.len(), |end| end + 4);
-    stream.write_all(&rest[..end])?;
+    let mut message = rest[..end].to_vec();
+    if let Some((place, seconds)) = timestamp(&message).filter(|_| clock_ahead > 0) {
+        message[place..place + SECONDS].copy_from_slice((seconds + clock_ahead).to_string().as_bytes());
+    }
+    stream.write_all(&message)?;
     *rest = &rest[end..];
     Ok(())
+}
+
+/// How many digits the seconds of a time have, until the year 2286.
+const SECONDS: usize = 10;
+
+/// Where the first `Timestamp` header's seconds stand, and what they are.
+fn timestamp(bytes: &[u8]) -> Option<(usize, u64)> {
+    const HEADER: &[u8] = b"\r\nTimestamp: ";
+    let place = position(bytes, HEADER)? + HEADER.len();
+    let seconds = std::str::from_utf8(bytes.get(place..place + SECONDS)?).ok()?;
+    Some((place, seconds.parse().ok()?))
+}
+
+fn seconds_since_recorded(recording: &[u8]) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    timestamp(recording).map_or(0, |(_, recorded)| now.saturating_sub(recorded))
 }
 
 /// Answers as an Asterisk would whose account has the least rights and that has no calls beyond those it tells of.
