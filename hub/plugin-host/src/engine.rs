@@ -40,11 +40,12 @@ fn pool(limits: &Limits, max_instances: u32) -> PoolingAllocationConfig {
     pool.total_component_instances(max_instances)
         // A component of wit-component's making is its module, a shim and a fix-up; guests with an adapter have some more.
         .total_core_instances(max_instances.saturating_mul(8))
-        .max_core_instances_per_component(32)
+        .max_core_instances_per_component(64)
         .total_memories(max_instances.saturating_add(8))
         .max_memories_per_component(2)
         .total_tables(max_instances.saturating_mul(4))
         .max_tables_per_component(16)
+        .table_elements(65_536)
         .total_stacks(max_instances.saturating_add(8))
         .max_memory_size(limits.max_memory_bytes())
         .linear_memory_keep_resident(KEEP_RESIDENT)

@@ -16,6 +16,9 @@ use crate::call::{bug, cancelled};
 use crate::connection::Connection;
 use crate::imports::log::LogBudget;
 
+/// Handles of all kinds that one instance may hold at once.
+const MOST_HANDLES: usize = 10_000;
+
 /// The data of one Store.
 pub(crate) struct Guest {
     pub(crate) connection: Arc<Connection>,
@@ -35,8 +38,10 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new(connection: Arc<Connection>, cancel: watch::Receiver<bool>) -> Self {
         let limits = &connection.limits;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MOST_HANDLES);
         Self {
-            table: ResourceTable::new(),
+            table,
             memory: MemoryLimit::new(limits.memory_bytes()),
             pending: PendingState::default(),
             log: LogBudget::new(limits.log_bytes_per_second),
@@ -86,8 +91,8 @@ pub(crate) struct MemoryLimit {
     pub(crate) was_reached: bool,
 }
 
-/// Tables hold function references; no guest needs more.
-const TABLE_LIMIT: usize = 20_000;
+/// Tables hold function references; an interpreter with its libraries has the most, some ten thousand.
+const TABLE_LIMIT: usize = 65_536;
 
 impl MemoryLimit {
     pub(crate) fn new(limit: usize) -> Self {

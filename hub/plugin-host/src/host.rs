@@ -102,7 +102,8 @@ impl Host {
     }
 
     /// Instances that exist now.
-    pub(crate) fn alive(&self) -> usize {
+    #[must_use]
+    pub fn alive(&self) -> usize {
         usize::try_from(self.options.max_instances).unwrap_or(1).saturating_sub(self.slots.available_permits())
     }
 

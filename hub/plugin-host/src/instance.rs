@@ -9,9 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-use crate::call::{Answer, Call, bug};
+use crate::call::{Answer, Call, bug, cancelled};
 use crate::connection::Connection;
 use crate::guest::Guest;
+use crate::imports::wasi;
 use crate::keys::PublicKey;
 use crate::manifest::Examined;
 use crate::supervise::{Budget, Supervised};
@@ -35,7 +36,8 @@ impl Program {
         Examined { plugin, signer }: Examined,
     ) -> Result<Self, PluginError> {
         let mismatch = |error: wasmtime::Error| PluginError::Mismatch(format!("it does not fit throughline:connector: {error:#}"));
-        let linked = linker.instantiate_pre(component).map_err(mismatch)?;
+        let with_wasi = wasi::linker_for(linker, engine, component).map_err(mismatch)?;
+        let linked = with_wasi.as_ref().unwrap_or(linker).instantiate_pre(component).map_err(mismatch)?;
         let indices = Indices::new(&linked, &plugin.exports).map_err(mismatch)?;
         Ok(Self { plugin, signer, engine: engine.clone(), linked, indices })
     }
@@ -140,6 +142,9 @@ fn trapped(store: &Store<Guest>, what: &str, error: &wasmtime::Error) -> Connect
     tracing::error!(connection, plugin, call = what, stack = %redactor.log(&stack), "the plugin's instance died");
     if let Some(error) = guest.memory.error() {
         return error;
+    }
+    if matches!(error.downcast_ref::<wasi::Ended>(), Some(wasi::Ended::Cancelled)) {
+        return cancelled();
     }
     let reason = match error.downcast_ref::<Trap>() {
         Some(trap) => format!("{what} trapped: {trap}"),

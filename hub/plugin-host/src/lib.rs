@@ -24,6 +24,7 @@ mod compiled;
 mod connection;
 mod connector;
 mod dial;
+mod embed;
 mod engine;
 mod grants;
 mod guest;
@@ -48,6 +49,7 @@ mod usage;
 mod wit;
 
 pub use dial::{Resolver, SystemResolver};
+pub use embed::embed;
 pub use host::Host;
 pub use keys::{KeyError, PublicKey, SigningKey};
 pub use manifest::{Inspection, inspect, inspect_with};

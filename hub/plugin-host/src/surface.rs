@@ -7,9 +7,13 @@ use throughline_schemas::WIT_VERSIONS;
 use throughline_schemas::manifest::MANIFEST_SECTION;
 use wasmparser::{Encoding, Parser, Payload};
 
+use crate::imports::wasi;
+
 const PACKAGE: &str = "throughline:connector/";
 /// The interfaces of our world that a plugin may import; `types` holds types only.
 const IMPORTS: &[&str] = &["log", "clock", "random", "control", "state", "secrets", "http", "net", "blobs", "emit"];
+/// Stands for all that a guest imports of WASI: it is nothing that could be granted.
+const WASI: &str = "wasi";
 const EXPORTS: &[&str] = &["plugin", "source", "sink", "webhook", "listener", "channel"];
 
 /// A component's border.
@@ -89,6 +93,11 @@ impl Names {
     fn into_surface(self) -> Result<Surface, PluginError> {
         let mut surface = Surface { manifest: self.manifest.or(self.inner_manifest), ..Surface::default() };
         for name in &self.imports {
+            if name.starts_with(wasi::PREFIX) {
+                wasi::is_offered(name).map_err(|why| PluginError::Mismatch(format!("it imports {name}: {why}")))?;
+                surface.imports.insert(WASI.to_owned());
+                continue;
+            }
             let interface = surface.interface(name, "imports")?;
             if interface == "types" {
                 continue;
@@ -99,6 +108,10 @@ impl Names {
             surface.imports.insert(interface);
         }
         for name in &self.exports {
+            // No interface: what a language's tools left there for themselves, which nobody calls.
+            if !name.contains(':') {
+                continue;
+            }
             let interface = surface.interface(name, "exports")?;
             if !EXPORTS.contains(&interface.as_str()) {
                 return Err(PluginError::Mismatch(format!("it exports {name}, which this hub does not know")));
@@ -130,12 +143,7 @@ pub(crate) fn wit_version(found: &str) -> PluginError {
 }
 
 fn foreign(name: &str, verb: &str) -> PluginError {
-    let why = if name.starts_with("wasi:") {
-        "guests with WASI are not loaded in this release; build for wasm32-unknown-unknown"
-    } else {
-        "only interfaces of throughline:connector are known here"
-    };
-    PluginError::Mismatch(format!("it {verb} {name}: {why}"))
+    PluginError::Mismatch(format!("it {verb} {name}: only interfaces of throughline:connector are known here"))
 }
 
 fn malformed(error: wasmparser::BinaryReaderError) -> PluginError {

@@ -129,6 +129,16 @@ pub(crate) enum Plugin {
         #[arg(long, env = "THROUGHLINE_CONFIG")]
         config: Option<PathBuf>,
     },
+    /// Put a manifest into a component that another language's tools made. A plugin in Rust has its manifest from the SDK.
+    Embed {
+        /// The component.
+        component: PathBuf,
+        /// The manifest, a JSON file.
+        manifest: PathBuf,
+        /// Where to write the plugin.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Make a key to sign plugins with, in a new file that only you can read; the public half is printed.
     Keygen {
         /// The file to make.
@@ -145,6 +155,8 @@ pub(crate) enum Plugin {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Make one call to a component in the real host, and print the answer: `plugin run FILE.wasm read contacts --file config.yaml`.
+    Run(crate::commands::plugin_run::Run),
     /// Run a recording through a plugin and print the interactions that come of it, one JSON object a line.
     Replay(crate::commands::replay::Replay),
     /// Try a component out against the silos that its kit scripts: offline, in the real host, under the real limits.

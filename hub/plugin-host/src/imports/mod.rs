@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod net;
 mod secrets;
 mod state;
+pub(crate) mod wasi;
 pub(crate) mod websocket;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ mod report;
 mod rig;
 mod runner;
 mod silo;
+mod trial;
 
 use throughline_domain::connector::PluginError;
 
@@ -22,6 +23,7 @@ pub use replay::{ReplayError, replay};
 pub use report::{Line, Outcome, Report};
 pub use rig::default_cache;
 pub use runner::{Subject, test};
+pub use trial::{Ask, Trial, TrialError, try_out};
 
 /// Why the kit cannot be run at all.
 #[derive(Debug, thiserror::Error)]

@@ -52,7 +52,7 @@ fn what_is_no_component_says_so() {
 #[test]
 fn interfaces_beyond_the_world_are_refused_by_name() {
     let cases = [
-        (r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#, "wasi:cli/environment"),
+        (r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance)))"#, "wasi:http/outgoing-handler"),
         (r#"(component (import "throughline:connector/files@0.1.0" (instance)))"#, "files"),
         (r#"(component (import "some:other/thing" (instance)))"#, "some:other/thing"),
         ("(component)", "throughline:connector/plugin"),

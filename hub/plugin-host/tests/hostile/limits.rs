@@ -9,15 +9,16 @@ use crate::support::{Connected, Rig};
 
 async fn impatient() -> Rig {
     Rig::with(|options| {
-        options.limits.call_cpu = Duration::from_millis(200);
-        options.limits.listen_cpu_per_minute = Duration::from_millis(200);
+        // What others of this machine take from a guest's thread counts as its own: little enough to end soon, too much for honest calls.
+        options.limits.call_cpu = Duration::from_secs(1);
+        options.limits.listen_cpu_per_minute = Duration::from_secs(1);
     })
     .await
 }
 
 async fn contained(rig: &Rig, deed: &str, cursor: Value, words: &str) {
     let connection: Connected = rig.connect(json!({}));
-    rig.while_another_is_served(connection.is_contained(deed, cursor, words)).await;
+    rig.beside_another(connection.is_contained(deed, cursor, words)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,13 +35,16 @@ async fn a_panic_is_reported_with_its_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_in_a_call_is_ended() {
-    contained(&impatient().await, "spin", json!(null), "read ran longer than 200 ms of CPU time").await;
+    let rig = impatient().await;
+    let connection = rig.connect(json!({}));
+    rig.while_another_is_served(connection.is_contained("spin", json!(null), "read ran longer than 1 s of CPU time")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_is_ended_by_the_wall_clock_too() {
-    let rig = Rig::with(|options| options.limits.long_call = Duration::from_millis(300)).await;
-    contained(&rig, "spin", json!(null), "read ran longer than 300 ms").await;
+    let rig = Rig::with(|options| options.limits.long_call = Duration::from_secs(1)).await;
+    let connection = rig.connect(json!({}));
+    rig.while_another_is_served(connection.is_contained("spin", json!(null), "read ran longer than 1 s")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,13 +53,14 @@ async fn an_endless_loop_in_a_listener_is_ended_and_calls_go_on_beside_it() {
     let connection = rig.connect(json!({"mode": "listen-spin"}));
     let error = rig.while_another_is_served(connection.connector.listen(None)).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Bug);
-    assert!(error.message.contains("listen ran longer than 200 ms of CPU time within a minute"), "{error}");
+    assert!(error.message.contains("listen ran longer than 1 s of CPU time within a minute"), "{error}");
     assert_eq!(connection.read("calls", &json!(null)).await.unwrap(), json!(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_too_long_is_no_bug_of_the_plugin() {
-    let rig = Rig::with(|options| options.limits.long_call = Duration::from_millis(50)).await;
+    // Most of it must be waiting, on a busy machine too.
+    let rig = Rig::with(|options| options.limits.long_call = Duration::from_secs(1)).await;
     let connection = rig.connect(json!({}));
     let error = connection.read("sleep", &json!(60_000)).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Transient, "{error}");

@@ -14,3 +14,4 @@ mod secrets;
 mod services;
 mod stopping;
 mod support;
+mod wasi;

@@ -194,12 +194,13 @@ async fn failures_are_classed_by_whether_something_was_sent() {
     let rig = Rig::new().await;
     let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let silent = serve(|_| {
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(1500));
         String::new()
     })
     .await;
     let breaking = serve(|_| String::new()).await;
-    let options = json!({"timeout_ms": 100}).to_string();
+    // Long enough to connect and send on a busy machine.
+    let options = json!({"timeout_ms": 1000}).to_string();
     let cases = [
         ("silo.example", refusing, "POST", ErrorClass::Transient),
         ("unknown.example", 80, "POST", ErrorClass::Transient),

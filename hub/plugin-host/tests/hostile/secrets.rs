@@ -160,7 +160,7 @@ async fn a_flood_of_logs_is_cut_with_one_notice() {
     let logged = logged();
     let rig = Rig::with(|options| options.limits.log_bytes_per_second = 1000).await;
     let connection = rig.connect(json!({}));
-    rig.while_another_is_served(connection.read("log", &json!({"message": "flood-marker", "count": 20_000}))).await.unwrap();
+    rig.beside_another(connection.read("log", &json!({"message": "flood-marker", "count": 20_000}))).await.0.unwrap();
     let log = logged.text();
     let written = log.matches("flood-marker\"").count();
     assert!((1..2000).contains(&written), "{written} lines of 20000 were written");

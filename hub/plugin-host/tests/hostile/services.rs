@@ -97,7 +97,7 @@ async fn a_flood_of_emits_meets_back_pressure() {
         let connector = connection.connector.clone();
         async move { connector.listen(None).await }
     });
-    rig.while_another_is_served(tokio::time::sleep(Duration::from_millis(50))).await;
+    rig.beside_another(tokio::time::sleep(Duration::from_millis(50))).await;
     assert_eq!(count(), 0, "nothing is accepted, so nothing goes on");
     connection.services.room.add_permits(3);
     eventually("three emits", || count() == 3).await;

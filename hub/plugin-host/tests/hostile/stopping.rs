@@ -9,29 +9,28 @@ use crate::support::Rig;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_call_and_a_listener_end_at_once_when_told_to() {
-    let rig = Rig::new().await;
+    let rig = Rig::with(|options| options.limits.grace = Duration::from_secs(120)).await;
     let connection = rig.connect(json!({}));
     let (call, listener) = (connection.connector.clone(), connection.connector.clone());
     let call = tokio::spawn(async move { call.read("sleep", Some(&json!(60_000)), 1).await });
     let listener = tokio::spawn(async move { listener.listen(None).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let began = Instant::now();
-    connection.connector.stop().await;
-    assert!(began.elapsed() < Duration::from_millis(250), "no grace period was needed: {:?}", began.elapsed());
+    rig.eventually_alive(2).await;
+    // Half of the grace period is an age, even here: it was not needed.
+    tokio::time::timeout(Duration::from_secs(60), connection.connector.stop()).await.expect("no grace period was needed");
     assert_eq!(call.await.unwrap().unwrap_err().class, ErrorClass::Cancelled);
     assert_eq!(listener.await.unwrap().unwrap_err().class, ErrorClass::Cancelled);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deaf_listener_is_dropped_after_the_grace_period() {
-    let rig = Rig::new().await;
+    let rig = Rig::with(|options| options.limits.grace = Duration::from_secs(1)).await;
     let connection = rig.connect(json!({"mode": "listen-deaf"}));
     let listener = connection.connector.clone();
     let listener = tokio::spawn(async move { listener.listen(None).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    rig.eventually_alive(1).await;
     let began = Instant::now();
     rig.while_another_is_served(connection.connector.stop()).await;
-    assert!(began.elapsed() >= Duration::from_millis(290), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(990), "{:?}", began.elapsed());
     assert_eq!(listener.await.unwrap().unwrap_err().class, ErrorClass::Cancelled);
     assert_eq!(connection.read("calls", &json!(null)).await.unwrap(), json!(1), "a stopped connector can be used again");
 }
@@ -58,7 +57,7 @@ async fn calls_are_serialised_and_a_second_listener_is_refused() {
     assert!(began.elapsed() >= Duration::from_millis(100));
     let listener = connection.connector.clone();
     let listening = tokio::spawn(async move { listener.listen(None).await });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    rig.eventually_alive(2).await;
     assert_eq!(connection.connector.listen(None).await.unwrap_err().class, ErrorClass::Conflict);
     connection.connector.stop().await;
     listening.await.unwrap().unwrap_err();

@@ -103,26 +103,45 @@ impl Rig {
         Connected { connector: self.host.open(spec, services.clone()).unwrap(), services }
     }
 
-    /// Runs `work` while another connection is called all the time; every one of its calls must succeed.
+    /// Runs `work` while another connection is called all the time; every one of its calls must succeed, and at least one must be
+    /// answered before the work ends: for work that takes its time.
     pub(crate) async fn while_another_is_served<T>(&self, work: impl Future<Output = T>) -> T {
+        let (done, meanwhile) = self.beside_another(work).await;
+        assert!(meanwhile > 0, "the other connection was never served");
+        done
+    }
+
+    /// Runs `work` while another connection is called all the time; every one of its calls must succeed, and one at least overlaps the
+    /// work: it begins before the work has ended and is answered, be it after. Gives how many were answered before the end too.
+    pub(crate) async fn beside_another<T>(&self, work: impl Future<Output = T>) -> (T, u32) {
         let other = self.connect(json!({}));
-        other.read("echo", &json!(0)).await.unwrap();
-        let mut calls = 0_u32;
+        other.read("echo", &json!("warm")).await.unwrap();
+        let mut meanwhile = 0_u32;
         tokio::pin!(work);
         loop {
-            let cursor = json!(calls);
-            tokio::select! {
-                done = &mut work => {
-                    assert!(calls > 0, "the other connection was never served");
-                    return done;
+            let cursor = json!(meanwhile);
+            let call = other.read("echo", &cursor);
+            tokio::pin!(call);
+            // Both are begun before either can be seen to have ended.
+            let done = tokio::select! {
+                biased;
+                answer = &mut call => {
+                    assert_eq!(answer.unwrap(), cursor);
+                    meanwhile += 1;
+                    None
                 }
-                answer = other.read("echo", &cursor) => {
-                    assert_eq!(answer.unwrap(), json!(calls));
-                    calls += 1;
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+                done = &mut work => Some(done),
+            };
+            if let Some(done) = done {
+                assert_eq!(call.await.unwrap(), cursor, "what another connection asked meanwhile is answered");
+                return (done, meanwhile);
             }
         }
+    }
+
+    /// Waits until so many instances exist.
+    pub(crate) async fn eventually_alive(&self, instances: usize) {
+        eventually(&format!("{instances} instances"), || self.host.alive() == instances).await;
     }
 }
 

@@ -128,7 +128,7 @@ fn described(add: &AddConnection) -> anyhow::Result<NewConnection> {
     Ok(new)
 }
 
-fn from_flags(arguments: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+pub(super) fn from_flags(arguments: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let sources = arguments.iter().map(|argument| secrets::parse(argument)).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
     secrets::fetch(&sources, Path::new("."))
 }
@@ -149,7 +149,7 @@ fn hosts_asked_for(client: &Client, new: &NewConnection) -> anyhow::Result<Vec<S
 }
 
 /// A config with `FIELD=VALUE` settings; `a.b=1` sets a field of a field.
-fn with_settings(config: Value, settings: &[String]) -> anyhow::Result<Value> {
+pub(super) fn with_settings(config: Value, settings: &[String]) -> anyhow::Result<Value> {
     let mut fields = match config {
         Value::Object(fields) => fields,
         Value::Null => Map::new(),

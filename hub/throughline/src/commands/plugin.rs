@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use throughline_schemas::manifest::Manifest;
 
-use super::{connection_upkeep, kit, plugin_check, plugin_new, plugin_sign, replay};
+use super::{connection_upkeep, kit, plugin_check, plugin_embed, plugin_new, plugin_run, plugin_sign, replay};
 use crate::arguments::{Plugin, Remote};
 use crate::client::Client;
 use crate::output;
@@ -27,9 +27,11 @@ pub(crate) fn run(command: Plugin, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         Plugin::New { name, into, sdk } => plugin_new::run(&name, into.as_deref(), sdk.as_deref(), json),
         Plugin::Check { component, config } => plugin_check::run(&component, config.as_deref(), json),
+        Plugin::Embed { component, manifest, out } => plugin_embed::run(&component, &manifest, &out, json),
         Plugin::Keygen { file } => plugin_sign::keygen(&file, json),
         Plugin::Sign { component, key, out } => plugin_sign::sign(&component, &key, out.as_deref(), json),
         Plugin::Test(arguments) => kit::run(&arguments, json),
+        Plugin::Run(arguments) => plugin_run::run(&arguments),
         Plugin::Replay(arguments) => replay::run(&arguments),
         Plugin::Install { component, remote } => install(&component, &remote, json),
         Plugin::Update { name, to, remote } => connection_upkeep::update_plugin(&name, to.as_deref(), &remote, json),

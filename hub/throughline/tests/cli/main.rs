@@ -4,6 +4,7 @@
 mod backup;
 mod commands;
 mod plugin_new;
+mod plugin_run;
 mod plugin_sign;
 mod serve;
 mod support;
