@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ConnectionId, ConversationId, DecisionId, EnquiryId, InteractionId, ProfileId, Timestamp};
+use crate::{ConnectionId, ConversationId, DecisionId, EnquiryId, FlowId, InteractionId, ProfileId, RunId, Timestamp};
 
 /// What kind of change. Outside the hub the CloudEvents `type` is `io.throughline.` + this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +44,12 @@ pub enum ChangeKind {
     /// The hub no longer sends to a webhook: it failed for days, or answered that it is gone.
     #[serde(rename = "webhook.disabled")]
     WebhookDisabled,
+    /// A flow says something; `data.type` and `data.data` are its own.
+    #[serde(rename = "flow.emitted")]
+    FlowEmitted,
+    /// A run of a flow has failed.
+    #[serde(rename = "flow.failed")]
+    FlowFailed,
 }
 
 impl ChangeKind {
@@ -65,6 +71,8 @@ impl ChangeKind {
         Self::ConflictRaised,
         Self::PolicyChanged,
         Self::WebhookDisabled,
+        Self::FlowEmitted,
+        Self::FlowFailed,
     ];
 
     /// As in JSON: `profile.created` and so on.
@@ -87,8 +95,22 @@ impl ChangeKind {
             Self::ConflictRaised => "conflict.raised",
             Self::PolicyChanged => "policy.changed",
             Self::WebhookDisabled => "webhook.disabled",
+            Self::FlowEmitted => "flow.emitted",
+            Self::FlowFailed => "flow.failed",
         }
     }
+}
+
+/// The run of a flow that made a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Cause {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// Its run.
+    pub run_id: RunId,
+    /// How many flows caused each other up to here, this one included.
+    pub depth: u8,
 }
 
 /// An entry of the ordered change log. Its place in the order is the log's, not its own.
@@ -102,6 +124,9 @@ pub struct Change {
     /// The connection whose news caused it, if one did: dispatch does not echo to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caused_by: Option<ConnectionId>,
+    /// The run of a flow that made it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// Whom it concerns (before any merge).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile_id: Option<ProfileId>,
@@ -130,6 +155,7 @@ impl Change {
             kind,
             at,
             caused_by: None,
+            cause: None,
             profile_id: None,
             enquiry_id: None,
             conversation_id: None,

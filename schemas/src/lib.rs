@@ -17,7 +17,7 @@ pub mod sync;
 pub mod time;
 
 pub use enquiry::{Classification, ContextVariable, Enquiry, EnquiryStatus, VariableScope};
-pub use event::{Change, ChangeKind, Decision, Evidence};
+pub use event::{Cause, Change, ChangeKind, Decision, Evidence};
 pub use id::*;
 pub use identity::{Assurance, Identity, IdentityLink, IdentityType, LinkMethod, Sharing};
 pub use interaction::{

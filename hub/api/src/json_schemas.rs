@@ -25,6 +25,7 @@ pub fn json_schemas() -> Vec<(&'static str, Value)> {
         ("decision", schema::<Decision>()),
         ("enquiry", schema::<Enquiry>()),
         ("entity-sync", schema::<EntitySync>()),
+        ("flow", schema::<throughline_domain::flow::FlowSpec>()),
         ("identity", schema::<Identity>()),
         ("identity-link", schema::<IdentityLink>()),
         ("interaction", schema::<Interaction>()),

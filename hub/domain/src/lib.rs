@@ -6,6 +6,7 @@
 pub mod connector;
 pub mod continuity;
 pub mod extract;
+pub mod flow;
 pub mod identity;
 pub mod outbound;
 pub mod profile;

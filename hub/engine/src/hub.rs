@@ -116,6 +116,7 @@ pub(crate) struct Inner {
     pub(crate) stopping: watch::Sender<bool>,
     /// How to tell the task of a webhook that there is something for it; held for a look only.
     pub(crate) webhook_wakes: Mutex<crate::webhooks::Wakes>,
+    pub(crate) flows: crate::flow::FlowState,
     /// Tasks that end by themselves when the hub stops.
     pub(crate) background: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -143,6 +144,7 @@ impl Hub {
             oauth_used: Mutex::default(),
             stopping: watch::channel(false).0,
             webhook_wakes: Mutex::default(),
+            flows: crate::flow::FlowState::default(),
             background: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -159,7 +161,8 @@ impl Hub {
                 tracing::error!(connection = %id, %error, "connection could not be started");
             }
         }
-        self.start_webhooks()
+        self.start_webhooks()?;
+        self.start_flows().await
     }
 
     /// Runs a task that ends by itself when the hub stops.

@@ -8,6 +8,7 @@ mod cloud_event;
 pub mod commands;
 mod dispatch;
 mod error;
+mod flow;
 mod hub;
 mod ingest;
 mod lanes;
@@ -23,10 +24,13 @@ mod webhooks;
 pub use clock::{Clock, SystemClock};
 pub use cloud_event::{CloudEvent, EVENT_TYPE_PREFIX, EventData, EventFilter};
 pub use error::{FieldError, HubError, Result};
+pub use flow::{
+    DryRun, DryRunDifference, DryRunEntry, DryRunReport, DryRunStep, FlowPatch, FlowVersionView, FlowView, NewFlow, RunFilter, RunView,
+};
 pub use hub::{Hub, HubOptions, PageOf, Paging, Stored};
 pub use ingest::{Accepted, IngestBatch};
 pub use metrics::{Metric, MetricKind};
 pub use throughline_domain::continuity::policy::{ContinuityPolicies, PolicyRule, PolicySettings};
-pub use throughline_store::tables::{AuditEntry, ConflictItem, DeadLetter, PendingUpdate, Scope, WebhookOutcome};
+pub use throughline_store::tables::{AuditEntry, ConflictItem, DeadLetter, PendingUpdate, RunState, RunStep, Scope, WebhookOutcome};
 pub use views::*;
 pub use webhooks::{NewWebhook, Replay, Replayed, SecretView, WebhookAttemptView, WebhookMade, WebhookPatch, WebhookView};

@@ -7,6 +7,7 @@ mod connections;
 mod conversations;
 mod enquiries;
 mod events;
+mod flows;
 mod hooks;
 mod lookup;
 mod oauth;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Routes {
         policies::routes,
         events::routes,
         webhooks::routes,
+        flows::routes,
         api_keys::routes,
         blobs::routes,
         system::routes,

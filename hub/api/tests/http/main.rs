@@ -7,6 +7,7 @@ mod document;
 mod etag;
 mod events;
 mod examples;
+mod flows;
 mod hooks;
 mod idempotency;
 mod oauth;

@@ -54,23 +54,30 @@ impl Hub {
 
     /// Sends a message in a conversation: durable when this returns, then dispatched. The interaction says how it goes.
     pub async fn send_message(&self, id: ConversationId, new: NewMessage) -> Result<Interaction> {
-        if new.text.trim().is_empty() || new.text.len() > LONGEST_TEXT {
-            return Err(HubError::invalid("/text", format!("a text of 1 to {LONGEST_TEXT} bytes is needed")));
-        }
         let conversation = self.conversation(id)?.value;
-        let connector = self.open_now(conversation.connection_id);
-        if let Some(connector) = &connector
-            && !connector.plugin().exports("channel")
-        {
-            return Err(HubError::conflict(format!("connection {} cannot send messages", conversation.connection_id)));
-        }
-        check_recipients(&new)?;
+        self.check_message(&conversation, &new)?;
         let interaction = self.transact(|tx| self.queue_message(tx, &conversation, &new)).await?;
         self.wake_dispatcher(conversation.connection_id);
         Ok(interaction)
     }
 
-    fn queue_message(&self, tx: &mut Tx, conversation: &Conversation, new: &NewMessage) -> Result<Interaction> {
+    /// One interaction, if it is there.
+    pub(crate) fn interaction_by_id(&self, id: InteractionId) -> Result<Option<Interaction>> {
+        Ok(read::<Interactions>(&self.inner.store, &id)?.map(|row| row.value))
+    }
+
+    /// Whether a message can be sent in a conversation.
+    pub(crate) fn check_message(&self, conversation: &Conversation, new: &NewMessage) -> Result<()> {
+        if new.text.trim().is_empty() || new.text.len() > LONGEST_TEXT {
+            return Err(HubError::invalid("/text", format!("a text of 1 to {LONGEST_TEXT} bytes is needed")));
+        }
+        if self.open_now(conversation.connection_id).is_some_and(|connector| !connector.plugin().exports("channel")) {
+            return Err(HubError::conflict(format!("connection {} cannot send messages", conversation.connection_id)));
+        }
+        check_recipients(new)
+    }
+
+    pub(crate) fn queue_message(&self, tx: &mut Tx, conversation: &Conversation, new: &NewMessage) -> Result<Interaction> {
         let now = self.now();
         let connection = conversation.connection_id;
         if tx.get::<Connections>(&connection)?.is_none() {

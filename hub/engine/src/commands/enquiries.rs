@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use throughline_schemas::{Assurance, Change, ChangeKind, ContextVariable, Enquiry, EnquiryId, EnquiryStatus, Interaction, ProfileId};
-use throughline_store::tables::{Enquiries, EnquiriesByProfile, EnquiryTimeline, Interactions, read};
+use throughline_store::tables::{Enquiries, EnquiriesByProfile, EnquiryTimeline, Interactions, Tx, read};
 
 use super::{expect_version, page, page_of};
 use crate::HubError;
@@ -111,10 +111,16 @@ impl Hub {
 
     /// Changes an enquiry of the version that was read.
     pub async fn update_enquiry(&self, id: EnquiryId, expect: u64, patch: EnquiryPatch) -> Result<Stored<Enquiry>> {
+        self.transact(|tx| self.patch_enquiry_in(tx, id, Some(expect), &patch)).await?;
+        self.enquiry(id)
+    }
+
+    /// Changes an enquiry within a unit of work.
+    pub(crate) fn patch_enquiry_in(&self, tx: &mut Tx, id: EnquiryId, expect: Option<u64>, patch: &EnquiryPatch) -> Result<()> {
         if patch.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
             return Err(HubError::invalid("/reason", "say what it is about"));
         }
-        self.change_enquiry(id, Some(expect), |enquiry, now| {
+        self.change_enquiry_in(tx, id, expect, |enquiry, now| {
             if let Some(reason) = &patch.reason {
                 enquiry.reason.clone_from(reason);
             }
@@ -126,13 +132,18 @@ impl Hub {
             }
             Ok(())
         })
-        .await
     }
 
     /// Sets context variables; `None` removes one.
     pub async fn set_enquiry_variables(&self, id: EnquiryId, set: BTreeMap<String, Option<NewVariable>>) -> Result<Stored<Enquiry>> {
-        self.change_enquiry(id, None, |enquiry, now| {
-            for (name, variable) in &set {
+        self.transact(|tx| self.set_variables_in(tx, id, &set)).await?;
+        self.enquiry(id)
+    }
+
+    /// Sets context variables within a unit of work.
+    pub(crate) fn set_variables_in(&self, tx: &mut Tx, id: EnquiryId, set: &BTreeMap<String, Option<NewVariable>>) -> Result<()> {
+        self.change_enquiry_in(tx, id, None, |enquiry, now| {
+            for (name, variable) in set {
                 match variable {
                     Some(variable) => enquiry.variables.insert(name.clone(), by_hand(variable.clone(), now)),
                     None => enquiry.variables.remove(name),
@@ -140,7 +151,6 @@ impl Hub {
             }
             Ok(())
         })
-        .await
     }
 
     /// Gives an enquiry an owner, or frees it.
@@ -179,28 +189,36 @@ impl Hub {
         expect: Option<u64>,
         change: impl Fn(&mut Enquiry, throughline_schemas::Timestamp) -> Result<()>,
     ) -> Result<Stored<Enquiry>> {
-        self.transact(|tx| {
-            let mut row = tx.get::<Enquiries>(&id)?.ok_or_else(|| HubError::not_found("enquiry", id))?;
-            if let Some(expect) = expect {
-                expect_version(row.version, expect)?;
-            }
-            let before = row.value.clone();
-            let now = self.now();
-            change(&mut row.value, now)?;
-            if row.value == before {
-                return Ok(());
-            }
-            row.value.updated_at = now;
-            tx.put::<Enquiries>(&id, &row.value)?;
-            if row.value.status != before.status {
-                tx.put::<EnquiriesByProfile>(&(row.value.profile_id, id), &row.value.status)?;
-            }
-            let root = self.people(tx).root_of(row.value.profile_id)?.map(|(root, _)| root);
-            let change = Change { enquiry_id: Some(id), profile_id: root, ..Change::new(ChangeKind::EnquiryUpdated, now) };
-            Ok(tx.log(&change)?)
-        })
-        .await?;
+        self.transact(|tx| self.change_enquiry_in(tx, id, expect, &change)).await?;
         self.enquiry(id)
+    }
+
+    fn change_enquiry_in(
+        &self,
+        tx: &mut Tx,
+        id: EnquiryId,
+        expect: Option<u64>,
+        change: impl Fn(&mut Enquiry, throughline_schemas::Timestamp) -> Result<()>,
+    ) -> Result<()> {
+        let mut row = tx.get::<Enquiries>(&id)?.ok_or_else(|| HubError::not_found("enquiry", id))?;
+        if let Some(expect) = expect {
+            expect_version(row.version, expect)?;
+        }
+        let before = row.value.clone();
+        let now = self.now();
+        change(&mut row.value, now)?;
+        if row.value == before {
+            return Ok(());
+        }
+        row.value.updated_at = now;
+        tx.put::<Enquiries>(&id, &row.value)?;
+        if row.value.status != before.status {
+            tx.put::<EnquiriesByProfile>(&(row.value.profile_id, id), &row.value.status)?;
+        }
+        let root = self.people(tx).root_of(row.value.profile_id)?.map(|(root, _)| root);
+        let data = serde_json::json!({ "fields": changed_fields(&before, &row.value) });
+        let change = Change { enquiry_id: Some(id), profile_id: root, data, ..Change::new(ChangeKind::EnquiryUpdated, now) };
+        Ok(tx.log(&change)?)
     }
 
     /// What was said in an enquiry, newest first, over all channels.
@@ -211,6 +229,23 @@ impl Hub {
             Ok(read::<Interactions>(&self.inner.store, &id)?.map(|row| row.value))
         })
     }
+}
+
+/// Names of what differs between two states of an enquiry: its own fields and its variables.
+pub(crate) fn changed_fields(before: &Enquiry, after: &Enquiry) -> Vec<String> {
+    /// More would not fit into a log entry.
+    const MOST: usize = 50;
+    let own = [
+        ("status", before.status != after.status),
+        ("owner", before.owner != after.owner),
+        ("reason", before.reason != after.reason),
+        ("brand", before.brand != after.brand),
+    ];
+    let own = own.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name);
+    let names = before.variables.keys().chain(after.variables.keys()).map(String::as_str).collect::<std::collections::BTreeSet<_>>();
+    let value = |enquiry: &Enquiry, name: &str| enquiry.variables.get(name).map(|variable| variable.value.clone());
+    let variables = names.into_iter().filter(|name| value(before, name) != value(after, name));
+    own.chain(variables).take(MOST).map(str::to_owned).collect()
 }
 
 fn set_status(enquiry: &mut Enquiry, status: EnquiryStatus, now: throughline_schemas::Timestamp) {

@@ -31,6 +31,8 @@ use crate::error::Result;
 use crate::hub::{PageOf, Paging};
 use crate::{HubError, hub::Hub};
 
+pub(crate) use connection_rules::schema_errors;
+pub(crate) use enquiries::changed_fields;
 pub use operations::NewAuditEntry;
 pub(crate) use policies::stored_policies;
 

@@ -138,7 +138,8 @@ impl Hub {
                 row.value.fields.insert(conflict.field.clone(), said);
                 row.value.updated_at = people.now;
                 people.tx.put::<Leaves>(&profile, &row.value)?;
-                let change = Change { profile_id: Some(profile), ..people.change(ChangeKind::ProfileUpdated) };
+                let data = serde_json::json!({ "fields": [conflict.field] });
+                let change = Change { profile_id: Some(profile), data, ..people.change(ChangeKind::ProfileUpdated) };
                 people.tx.log(&change)?;
             } else if let Ok(enquiry) = conflict.canonical_id.parse::<EnquiryId>() {
                 self.settle_enquiry_field(&mut people, enquiry, &conflict.field, value)?;
@@ -161,7 +162,8 @@ impl Hub {
         people.tx.put::<Enquiries>(&id, &row.value)?;
         people.tx.put::<EnquiriesByProfile>(&(row.value.profile_id, id), &row.value.status)?;
         let profile_id = people.root_of(row.value.profile_id)?.map(|(root, _)| root);
-        let change = Change { enquiry_id: Some(id), profile_id, ..people.change(ChangeKind::EnquiryUpdated) };
+        let data = serde_json::json!({ "fields": [field] });
+        let change = Change { enquiry_id: Some(id), profile_id, data, ..people.change(ChangeKind::EnquiryUpdated) };
         Ok(people.tx.log(&change)?)
     }
 

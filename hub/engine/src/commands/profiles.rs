@@ -83,43 +83,53 @@ impl Hub {
     /// Sets and removes fields by hand.
     pub async fn update_profile(&self, id: ProfileId, expect: u64, patch: ProfilePatch) -> Result<Stored<Profile>> {
         expect_version(self.profile(id)?.version, expect)?;
-        self.transact(|tx| {
-            let people = self.people(tx);
-            let root = people.tx.get::<Leaves>(&id)?.ok_or_else(|| HubError::not_found("profile", id))?;
-            let (mut version, members) = (root.version, root.value.members);
-            for member in &members {
-                version = version.max(people.tx.get::<Leaves>(member)?.map_or(0, |row| row.version));
-            }
-            // Here again, where it is a precondition: of two who read the same version only one may write.
+        self.transact(|tx| self.set_profile_fields(tx, id, &patch.fields, Some(expect))).await?;
+        self.profile(id)
+    }
+
+    /// Sets and removes fields of a profile that was not merged, within a unit of work.
+    pub(crate) fn set_profile_fields(
+        &self,
+        tx: &mut Tx,
+        id: ProfileId,
+        fields: &std::collections::BTreeMap<String, Option<serde_json::Value>>,
+        expect: Option<u64>,
+    ) -> Result<()> {
+        let people = self.people(tx);
+        let root = people.tx.get::<Leaves>(&id)?.ok_or_else(|| HubError::not_found("profile", id))?;
+        let (mut version, members) = (root.version, root.value.members);
+        for member in &members {
+            version = version.max(people.tx.get::<Leaves>(member)?.map_or(0, |row| row.version));
+        }
+        // Here again, where it is a precondition: of two who read the same version only one may write.
+        if let Some(expect) = expect {
             expect_version(version, expect)?;
-            for leaf in std::iter::once(id).chain(members) {
-                let Some(mut row) = people.tx.get::<Leaves>(&leaf)? else { continue };
-                for (name, value) in &patch.fields {
-                    match value {
-                        // Set on the survivor only; its newer value is what is shown.
-                        Some(value) if leaf == id => {
-                            let said = Attributed { value: value.clone(), source: None, assurance: Assurance::Confirmed, at: people.now };
-                            row.value.fields.insert(name.clone(), said);
-                        }
-                        Some(_) => {}
-                        None => {
-                            row.value.fields.remove(name);
-                        }
+        }
+        for leaf in std::iter::once(id).chain(members) {
+            let Some(mut row) = people.tx.get::<Leaves>(&leaf)? else { continue };
+            for (name, value) in fields {
+                match value {
+                    // Set on the survivor only; its newer value is what is shown.
+                    Some(value) if leaf == id => {
+                        let said = Attributed { value: value.clone(), source: None, assurance: Assurance::Confirmed, at: people.now };
+                        row.value.fields.insert(name.clone(), said);
+                    }
+                    Some(_) => {}
+                    None => {
+                        row.value.fields.remove(name);
                     }
                 }
-                row.value.updated_at = people.now;
-                if leaf == id {
-                    row.value.state = ProfileState::Curated;
-                }
-                people.tx.put::<Leaves>(&leaf, &row.value)?;
             }
-            let names = some_names(patch.fields.keys());
-            let change =
-                Change { profile_id: Some(id), data: serde_json::json!({ "fields": names }), ..people.change(ChangeKind::ProfileUpdated) };
-            Ok(people.tx.log(&change)?)
-        })
-        .await?;
-        self.profile(id)
+            row.value.updated_at = people.now;
+            if leaf == id {
+                row.value.state = ProfileState::Curated;
+            }
+            people.tx.put::<Leaves>(&leaf, &row.value)?;
+        }
+        let names = some_names(fields.keys());
+        let change =
+            Change { profile_id: Some(id), data: serde_json::json!({ "fields": names }), ..people.change(ChangeKind::ProfileUpdated) };
+        Ok(people.tx.log(&change)?)
     }
 
     /// What happened with this person, newest first, over all channels and merged profiles.

@@ -55,7 +55,8 @@ impl Hub {
             people.tx.put::<Enquiries>(&id, &enquiry)?;
             people.tx.put::<EnquiriesByProfile>(&(enquiry.profile_id, id), &enquiry.status)?;
             let profile_id = people.root_of(enquiry.profile_id)?.map(|(root, _)| root);
-            let change = Change { enquiry_id: Some(id), profile_id, ..people.change(ChangeKind::EnquiryUpdated) };
+            let data = serde_json::json!({ "fields": crate::commands::changed_fields(&before, &enquiry) });
+            let change = Change { enquiry_id: Some(id), profile_id, data, ..people.change(ChangeKind::EnquiryUpdated) };
             people.tx.log(&change)?;
         }
         self.settle(people, context, item, link, theirs, &Ours { id: id.to_string(), bytes: *id.as_bytes() }, decisions)

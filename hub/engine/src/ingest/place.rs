@@ -156,6 +156,7 @@ impl Hub {
                 enquiry_id: Some(id),
                 profile_id: arrival.person.root,
                 interaction_id: Some(arrival.id),
+                data: serde_json::json!({ "fields": crate::commands::changed_fields(&before, enquiry) }),
                 ..people.change(ChangeKind::EnquiryUpdated)
             };
             people.tx.log(&change)?;

@@ -4,6 +4,7 @@
 mod commands;
 mod contract;
 mod desk;
+mod flows;
 mod identity;
 mod ingest;
 mod outgoing;

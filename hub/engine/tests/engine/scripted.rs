@@ -36,6 +36,10 @@ pub(crate) struct State {
     pub(crate) ops: Vec<(String, Op)>,
     pub(crate) calls: usize,
     pub(crate) sent: Vec<(OutboundMessage, String)>,
+    /// Action, input and key of each call.
+    pub(crate) acts: Vec<(String, Value, String)>,
+    /// One for each call of an action to come.
+    pub(crate) act_errors: VecDeque<ConnectorError>,
     /// One for each op to come; when there are none left all goes well.
     pub(crate) faults: VecDeque<Fault>,
     /// By our record's id: every op on it fails so.
@@ -137,6 +141,7 @@ pub(crate) fn version_of(name: &str, version: &str) -> InstalledPlugin {
              "fields": {"hub_id": field, "reason": field, "status": field, "customer": field, "order": field}},
         ],
         "channels": [{"channel": "email", "can": ["message"]}],
+        "actions": {"note": {"summary": "makes a note", "input": {"type": "object"}, "output": {"type": "object"}}},
     });
     let exports = ["source", "sink", "webhook", "listener", "channel"];
     InstalledPlugin {
@@ -354,8 +359,15 @@ impl Connector for Scripted {
             }
         })
     }
-    fn act<'a>(&'a self, _: &'a str, input: &'a Value, _: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
-        Box::pin(async move { called(input.clone()) })
+    fn act<'a>(&'a self, action: &'a str, input: &'a Value, key: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
+        Box::pin(async move {
+            let mut state = self.silo.state();
+            state.acts.push((action.to_owned(), input.clone(), key.to_owned()));
+            match state.act_errors.pop_front() {
+                Some(error) => Err(error),
+                None => called(input.clone()),
+            }
+        })
     }
     fn migrate<'a>(&'a self, what: &'a str, from: &'a str, value: &'a Value) -> BoxFuture<'a, Result<Value, ConnectorError>> {
         Box::pin(async move {

@@ -145,3 +145,25 @@ fn webhooks() {
     check::<WebhookAttempts>(json!({"sequence": 7, "kind": "enquiry.opened", "at": AT, "attempt": 1, "status": 503, "error": "busy",
         "took_ms": 12, "outcome": "will_retry", "next_at": AT}));
 }
+
+#[test]
+fn flows() {
+    let spec = json!({"trigger": {"change": ["enquiry.opened"]}, "condition": "true",
+        "steps": [{"name": "w", "do": {"wait": {"seconds": 60}}, "retry": {"attempts": 3, "wait_seconds": 5}, "on_error": "continue"}],
+        "history": {"days": 30, "mebibytes": 64}});
+    check::<Flows>(json!({"name": "greet", "draft": spec, "published": 2, "enabled": true, "created_at": AT, "updated_at": AT}));
+    check::<FlowVersions>(json!({"spec": spec, "published_at": AT, "published_by": "admin",
+        "pins": {"crm": {"connection_id": CNX, "plugin": "rest", "plugin_version": "0.1.0"}}}));
+    check::<FlowCursors>(json!({"sequence": 7}));
+    check::<FlowSchedules>(json!({"next_at": AT}));
+    let change = json!({"kind": "enquiry.opened", "at": AT, "enquiry_id": id::<Value>("enq"),
+        "cause": {"flow_id": id::<Value>("flw"), "run_id": id::<Value>("run"), "depth": 1}});
+    let machine = json!({"at": 3, "loops": [{"items": [1, 2], "index": 1}], "outputs": {"a": {"x": 1}}, "attempts": 1, "done": 2});
+    check::<Runs>(json!({"flow_id": id::<Value>("flw"), "version": 2, "state": "failed", "depth": 2, "sequence": 7, "change": change,
+        "input": {"n": 1}, "machine": machine, "due": AT, "intent": {"n": 2}, "entries": 3, "error": "a: refused", "bytes": 512,
+        "started_at": AT, "finished_at": AT}));
+    check::<RunSteps>(json!({"name": "a", "pointer": "/steps/0", "do": "emit", "attempt": 1, "input": {"n": 1}, "output": {"x": 1},
+        "error": "refused", "at": AT, "took_ms": 2}));
+    check::<RunsByFlow>(json!({"state": "failed", "finished_at": AT, "bytes": 512}));
+    check::<RunsDue>(json!({}));
+}

@@ -11,6 +11,7 @@ mod conversation;
 mod decision;
 mod delivery;
 mod enquiry;
+mod flow;
 #[cfg(test)]
 mod golden_tests;
 mod idempotent;
@@ -36,6 +37,10 @@ pub use conversation::{ConversationKeys, Conversations};
 pub use decision::{DecisionIndex, Decisions};
 pub use delivery::{ConflictItem, Conflicts, DeadLetter, DeadLetters, Deliveries, Delivery, DeliveryKey, DeliveryWork, OpenConflicts};
 pub use enquiry::{Enquiries, EnquiriesByProfile, EnquiryTimeline, LatestEnquiries};
+pub use flow::{
+    FlowCursor, FlowCursors, FlowRecord, FlowSchedule, FlowSchedules, FlowVersionRecord, FlowVersions, Flows, PinnedConnection, RunRecord,
+    RunState, RunStep, RunSteps, RunSummary, Runs, RunsByFlow, RunsDue,
+};
 pub use idempotent::{IdempotentResponse, IdempotentResponses};
 pub use identity::{Identities, IdentityRow};
 pub use inbox::{Inbox, InboxEntry};

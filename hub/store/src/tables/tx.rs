@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use throughline_schemas::Change;
+use throughline_schemas::{Cause, Change};
 
 use super::cell::{self, Cells};
 use super::{Table, key_range};
@@ -173,13 +173,21 @@ pub struct Tx {
     writes: BTreeMap<Key, Write>,
     encoded: BTreeMap<Key, Vec<u8>>,
     log: Vec<Vec<u8>>,
+    cause: Option<Cause>,
 }
 
 impl Tx {
     /// Begins.
     #[must_use]
     pub fn new(store: &Store) -> Self {
-        Self { store: store.clone(), reads: BTreeMap::new(), writes: BTreeMap::new(), encoded: BTreeMap::new(), log: Vec::new() }
+        Self {
+            store: store.clone(),
+            reads: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            encoded: BTreeMap::new(),
+            log: Vec::new(),
+            cause: None,
+        }
     }
 
     /// Reads a row, its own writes included. The row (or its absence) becomes a precondition of the commit.
@@ -227,9 +235,16 @@ impl Tx {
         self.writes.insert(bytes, Write::Delete);
     }
 
+    /// Every change that is logged from here on was made by this run of a flow.
+    pub fn caused_by(&mut self, cause: Cause) {
+        self.cause = Some(cause);
+    }
+
     /// Adds an entry to the change log.
     pub fn log(&mut self, change: &Change) -> Result<(), TableError> {
-        let bytes = envelope::encode(1, change).map_err(|error| TableError::Row { table: "log", detail: error.to_string() })?;
+        let caused = self.cause.map(|cause| Change { cause: Some(cause), ..change.clone() });
+        let bytes = envelope::encode(1, caused.as_ref().unwrap_or(change))
+            .map_err(|error| TableError::Row { table: "log", detail: error.to_string() })?;
         self.log.push(bytes);
         Ok(())
     }
