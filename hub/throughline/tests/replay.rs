@@ -57,11 +57,53 @@ fn the_stream_alone_is_enough_and_a_call_it_leaves_open_is_closed() {
 }
 
 #[test]
+fn a_pbx_with_other_names_is_replayed_with_its_own_config() {
+    let recorded = std::fs::read(repository().join("plugins/asterisk/recordings/s01-inbound-queue-answered/ami.s2c.raw")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let here = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let plain = lines(&replay(&["asterisk", recorded_folder().to_str().unwrap()]).stdout);
+    let renamed = String::from_utf8(recorded).unwrap().replace("PJSIP/trunk", "PJSIP/carrier-a").replace("PJSIP/agent1", "PJSIP/desk-17");
+    std::fs::write(here("ami-least.s2c.raw"), renamed).unwrap();
+
+    let output = replay(&["asterisk", &here("")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("there is no ami.s2c.raw") && said.contains("PJSIP/carrier-a, PJSIP/desk-17"), "{said}");
+    assert!(output.status.success() && lines(&output.stdout).iter().all(|call| call["direction"] == "internal"), "{said}");
+
+    let config = r#"{"trunk_endpoints": ["PJSIP/carrier-*"], "agent_endpoints": {"PJSIP/desk-17": "agent1"}, "ami_port": 1}"#;
+    std::fs::write(here("config.json"), config).unwrap();
+    let output = replay(&["asterisk", &here(""), "--config", &here("config.json")]);
+    assert_eq!(lines(&output.stdout), plain, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn recorded_folder() -> PathBuf {
+    repository().join("plugins/asterisk/recordings/s01-inbound-queue-answered")
+}
+
+#[test]
 fn what_cannot_be_replayed_is_an_error_that_says_why() {
     let empty = tempfile::tempdir().unwrap();
     std::fs::write(empty.path().join("ari-rest.jsonl"), "{}\n").unwrap();
     let folder = empty.path().to_str().unwrap();
-    let table: [(&[&str], &str); 4] = [
+    let here = |name: &str, bytes: &[u8]| {
+        let path = empty.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let parent = |file: String| Path::new(&file).parent().unwrap().to_str().unwrap().to_owned();
+    let nothing = parent(here("nothing/ami.s2c.raw", b""));
+    let lf_alone = parent(here("lf/ami.s2c.raw", b"Asterisk Call Manager/9.0.0\nEvent: A\n\n"));
+    let recorded = recorded_folder().to_str().unwrap().to_owned();
+    let (no_json, wrong, list) = (here("no.json", b"{"), here("wrong.json", br#"{"trunk_endpoints": []}"#), here("list.json", b"[]"));
+    let unknown = here("unknown.json", br#"{"trunks": ["PJSIP/x"]}"#);
+    let table: [(&[&str], &str); 10] = [
+        (&["asterisk", &nothing], "it is empty"),
+        (&["asterisk", &lf_alone], "LF alone"),
+        (&["asterisk", &recorded, "--config", &no_json], "no.json"),
+        (&["asterisk", &recorded, "--config", &list], "list.json"),
+        (&["asterisk", &recorded, "--config", &wrong], "/trunk_endpoints"),
+        (&["asterisk", &recorded, "--config", &unknown], "trunks"),
         (&["asterisk", folder], "ami.s2c.raw"),
         (&["asterisk", "no/such/folder"], "no/such/folder"),
         (&["nonesuch", folder], "nonesuch.wasm"),

@@ -134,6 +134,10 @@ impl Policy for Config {
         self.did_map.get(dialled).cloned().or_else(|| number::to_e164(dialled, &self.region)).unwrap_or_else(|| dialled.to_owned())
     }
 
+    fn shown_number(&self, shown: &str) -> Option<String> {
+        self.did_map.get(shown).cloned().or_else(|| self.number(shown))
+    }
+
     fn is_internal(&self, extension: &str) -> bool {
         self.internal_extensions.iter().any(|own| own == extension)
     }

@@ -94,6 +94,7 @@ impl Desk {
 
     /// Keeps what is open for the next connection, then says why this one ended.
     fn lost(&mut self, why: &str) -> Error {
+        self.assembler.lose_sight(&self.unsure);
         let kept = self.assembler.open().try_for_each(store::keep).and_then(|()| store::index(&self.assembler.open_ids()));
         let handed_over = kept.and_then(|()| emit::emit(std::mem::take(&mut self.waiting), None));
         if let Err(error) = handed_over {

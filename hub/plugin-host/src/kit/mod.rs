@@ -9,6 +9,7 @@ mod desk;
 mod logs;
 mod manager;
 mod plan;
+mod recording;
 mod replay;
 mod report;
 mod rig;
@@ -19,7 +20,8 @@ mod trial;
 use throughline_domain::connector::PluginError;
 
 pub use logs::Logs;
-pub use replay::{ReplayError, replay};
+pub use recording::RecordingError;
+pub use replay::{ReplayError, Replayed, replay};
 pub use report::{Line, Outcome, Report};
 pub use rig::default_cache;
 pub use runner::{Subject, test};

@@ -5,12 +5,11 @@
 //! the same time tell of the same calls again and are left out.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use throughline_domain::connector::Grants;
 use throughline_schemas::InteractionFact;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind};
@@ -19,34 +18,30 @@ use tokio::net::TcpListener;
 
 use super::desk::Desk;
 use super::manager;
+use super::recording::{self, Recording};
 use super::rig::{Connected, Rig, Settings};
 use crate::options::Limits;
 
-const MAIN: &str = "ami.s2c.raw";
-const MAIN_TLS: &str = "ami-tls.s2c.raw";
 /// A plugin that has not noticed within this time that its stream has ended will not notice any more.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The plugins whose recordings are manager streams.
 const PLUGIN: &str = "asterisk";
+/// Config that is the stand-in's, whatever else is told.
+const OWN: [&str; 4] = ["ami_host", "ami_port", "ami_security", "ami_ca_pem"];
 
 /// Why a recording cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The folder holds no recording of what this plugin listens to.
-    #[error(
-        "{folder} holds no recorded manager stream: there must be a file {MAIN}, what the PBX sent over AMI (a recording of ARI alone cannot be replayed)"
-    )]
-    NoStream {
-        /// The folder.
-        folder: String,
-    },
-    /// A file or folder cannot be read.
-    #[error("cannot read {path}: {error}")]
-    Unreadable {
-        /// Which.
-        path: String,
-        /// Why not.
-        error: std::io::Error,
+    /// The folder holds nothing that can be replayed.
+    #[error(transparent)]
+    Recording(#[from] recording::RecordingError),
+    /// A setting that the plugin does not take.
+    #[error("config{pointer}: {detail}")]
+    Config {
+        /// Where in the config, as a JSON pointer.
+        pointer: String,
+        /// What is wrong there.
+        detail: String,
     },
     /// Only one plugin's recordings are understood.
     #[error("there is no replay for the plugin {0:?}: only recordings of {PLUGIN} can be replayed")]
@@ -70,19 +65,29 @@ pub enum ReplayError {
     StandIn(#[from] std::io::Error),
 }
 
-/// Plays the recording in `folder` to the component; the calls that come of it, as `throughline plugin replay` prints them, in the order in
-/// which they began. `cache` is where compiled code is kept.
-pub async fn replay(component: Vec<u8>, folder: &Path, cache: PathBuf) -> Result<Vec<Value>, ReplayError> {
-    let streams = streams(folder)?;
+/// What came of a recording.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The calls, as `throughline plugin replay` prints them, in the order in which they began.
+    pub calls: Vec<Value>,
+    /// What whoever reads them should know besides.
+    pub notes: Vec<String>,
+}
+
+/// Plays the recording in `folder` to the component. `config` has the connection's settings where they are not those of the PBX that the
+/// project's recordings come from. `cache` is where compiled code is kept.
+pub async fn replay(component: Vec<u8>, folder: &Path, config: &Map<String, Value>, cache: PathBuf) -> Result<Replayed, ReplayError> {
+    let recording = Recording::read(folder)?;
     let rig = Rig::open(component, cache, Limits::default()).await?;
-    let name = &rig.plugin().manifest.name;
-    if name != PLUGIN {
-        return Err(ReplayError::OtherPlugin(name.clone()));
+    let manifest = &rig.plugin().manifest;
+    if manifest.name != PLUGIN {
+        return Err(ReplayError::OtherPlugin(manifest.name.clone()));
     }
     let silo = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let settings = settings(silo.local_addr()?.port());
+    let settings = settings(silo.local_addr()?.port(), config);
+    check(&manifest.config, &settings.config)?;
     let desk = Arc::new(Desk::default());
-    for stream in &streams {
+    for stream in &recording.streams {
         let connected = rig.connect_to(&settings, desk.clone())?;
         listen(&connected, manager::play(&silo, stream)).await?;
     }
@@ -93,19 +98,50 @@ pub async fn replay(component: Vec<u8>, folder: &Path, cache: PathBuf) -> Result
         listen(&connected, manager::quiet(&silo)).await?;
         calls = self::calls(&desk.kept().items)?;
     }
-    Ok(lines(calls))
+    let calls = lines(calls);
+    let mut notes = recording.notes.clone();
+    notes.extend(nobody_outside(&recording, &calls, &settings.config));
+    Ok(Replayed { calls, notes })
 }
 
-/// The config under which the recordings were made: a British PBX on this machine, its trunk named `trunk`.
-fn settings(port: u16) -> Settings {
+/// The config under which the project's recordings were made (a British PBX on this machine, its trunk named `trunk`), changed as told.
+fn settings(port: u16, changed: &Map<String, Value>) -> Settings {
+    let mut config = json!({
+        "pbx_id": "replay", "ami_host": "127.0.0.1", "ami_port": port, "ami_security": "plain", "ami_username": "throughline",
+        "trunk_endpoints": ["PJSIP/trunk"], "internal_extensions": ["1001", "1002", "1003"], "region": "GB",
+    });
+    for (name, value) in changed.iter().filter(|(name, _)| !OWN.contains(&name.as_str())) {
+        config[name] = value.clone();
+    }
     Settings {
-        config: json!({
-            "pbx_id": "replay", "ami_host": "127.0.0.1", "ami_port": port, "ami_security": "plain", "ami_username": "throughline",
-            "trunk_endpoints": ["PJSIP/trunk"], "internal_extensions": ["1001", "1002", "1003"], "region": "GB",
-        }),
+        config,
         secrets: BTreeMap::from([("ami_secret".to_owned(), "replayed-not-checked".to_owned())]),
         grants: Grants { hosts: vec!["tcp://{config.ami_host}:{config.ami_port}".to_owned()], private_hosts: vec!["127.0.0.1".to_owned()] },
     }
+}
+
+fn check(schema: &Value, config: &Value) -> Result<(), ReplayError> {
+    let unusable = |detail: String| ReplayError::Config { pointer: String::new(), detail };
+    let validator =
+        jsonschema::draft202012::new(schema).map_err(|error| unusable(format!("the plugin's schema is not usable: {error}")))?;
+    match validator.iter_errors(config).next() {
+        Some(error) => Err(ReplayError::Config { pointer: error.instance_path().to_string(), detail: error.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// Where channels came and went and yet nobody outside took part, the trunk may go by a name that the config does not know.
+fn nobody_outside(recording: &Recording, calls: &[Value], config: &Value) -> Option<String> {
+    let outside = calls.iter().any(|call| call["direction"] != "internal");
+    let endpoints: Vec<String> = if outside { Vec::new() } else { recording.endpoints().into_iter().collect() };
+    (!endpoints.is_empty()).then(|| {
+        format!(
+            "no call with anybody outside came of it. Trunks are {}; the recording has channels of {}. If one of these is a trunk, say so: \
+             --config FILE with {{\"trunk_endpoints\": [...]}}",
+            config["trunk_endpoints"],
+            endpoints.join(", ")
+        )
+    })
 }
 
 /// Lets the plugin listen to a stand-in until it notices the stream's end.
@@ -148,77 +184,4 @@ fn lines(calls: BTreeMap<String, InteractionFact>) -> Vec<Value> {
     // By key already, and the sort is stable.
     calls.sort_by_key(|(_, fact)| fact.occurred_at);
     calls.iter().filter_map(|(_, fact)| replay_line(fact)).collect()
-}
-
-fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> ReplayError + '_ {
-    |error| ReplayError::Unreadable { path: path.display().to_string(), error }
-}
-
-/// The recorded connections in the order in which they were had.
-fn streams(folder: &Path) -> Result<Vec<Vec<u8>>, ReplayError> {
-    let mut others = BTreeMap::new();
-    for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
-        let path = entry.map_err(unreadable(folder))?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name == MAIN || (name.starts_with("ami-") && name.ends_with(".s2c.raw")) {
-            others.insert(name, fs::read(&path).map_err(unreadable(&path))?);
-        }
-    }
-    let Some(main) = others.remove(MAIN).or_else(|| others.remove(MAIN_TLS)) else {
-        // Connections none of which came to anything, like refused log-ins.
-        let all: Vec<Vec<u8>> = others.into_values().collect();
-        return if all.is_empty() { Err(ReplayError::NoStream { folder: folder.display().to_string() }) } else { Ok(all) };
-    };
-    Ok(with_reconnects(main, others.into_values().collect()))
-}
-
-/// The main connection and those that began after it had ended, in the order of time.
-fn with_reconnects(main: Vec<u8>, others: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let begun = |stream: Vec<u8>| {
-        let first = timestamps(&stream).next()?;
-        Some((first, stream))
-    };
-    let mut later: Vec<(f64, Vec<u8>)> = others.into_iter().filter_map(begun).collect();
-    later.sort_by(|(one, _), (two, _)| one.total_cmp(two));
-    let mut streams = vec![main];
-    for (first, stream) in later {
-        let before = streams.last().and_then(|stream| timestamps(stream).last());
-        if before.is_some_and(|last| first >= last) {
-            streams.push(stream);
-        }
-    }
-    streams
-}
-
-/// The PBX's own times of its events, in seconds.
-fn timestamps(stream: &[u8]) -> impl Iterator<Item = f64> + '_ {
-    stream.split(|byte| *byte == b'\n').filter_map(|line| {
-        let value = line.strip_prefix(b"Timestamp: ")?;
-        std::str::from_utf8(value).ok()?.trim().parse().ok()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stream(first: u32, last: u32) -> Vec<u8> {
-        format!("Asterisk Call Manager/9\r\nEvent: A\r\nTimestamp: {first}.5\r\n\r\nEvent: B\r\nTimestamp: {last}.5\r\n\r\n").into_bytes()
-    }
-
-    #[test]
-    fn what_began_after_the_connection_broke_is_played_after_it_and_what_ran_beside_it_is_not() {
-        let (main, beside, second, third) = (stream(10, 20), stream(11, 20), stream(22, 30), stream(31, 40));
-        let others = vec![third.clone(), beside, b"Asterisk Call Manager/9\r\n".to_vec(), second.clone()];
-        assert_eq!(with_reconnects(main.clone(), others), [main, second, third]);
-    }
-
-    #[test]
-    fn a_folder_without_a_manager_stream_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("ari-rest.jsonl"), "{}").unwrap();
-        let error = streams(folder.path()).unwrap_err().to_string();
-        assert!(error.contains(MAIN) && error.contains(&folder.path().display().to_string()), "{error}");
-        assert!(matches!(streams(&folder.path().join("none")), Err(ReplayError::Unreadable { .. })));
-    }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::{Map, Value};
 use throughline_plugin_host::kit;
 
 use crate::arguments::DataFolder;
@@ -24,6 +25,9 @@ pub(crate) struct Replay {
     /// The plugin's component; else it is looked for by its name.
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
+    /// The connection's settings as JSON (trunk_endpoints, agent_endpoints, region...), where the PBX is not the one of the project's recordings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     folder: DataFolder,
 }
@@ -32,13 +36,24 @@ pub(crate) fn run(replay: &Replay) -> anyhow::Result<ExitCode> {
     let component = component(replay)?;
     let bytes = std::fs::read(&component).with_context(|| format!("cannot read the component {}", component.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
-    let calls = runtime.block_on(kit::replay(bytes, &replay.recording, kit::default_cache()))?;
+    let config = config(replay.config.as_deref())?;
+    let replayed = runtime.block_on(kit::replay(bytes, &replay.recording, &config, kit::default_cache()))?;
+    for note in replayed.notes {
+        eprintln!("note: {note}");
+    }
     let mut out = std::io::stdout().lock();
-    for call in calls {
+    for call in replayed.calls {
         writeln!(out, "{call}").context("cannot write to standard output")?;
     }
     out.flush().context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The settings in a file, which must be one JSON object.
+fn config(file: Option<&Path>) -> anyhow::Result<Map<String, Value>> {
+    let Some(file) = file else { return Ok(Map::new()) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the config {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("the config {} is not one JSON object", file.display()))
 }
 
 /// Where the component is: as told, else among what was built, else among what is installed.

@@ -4,11 +4,13 @@ use throughline_plugin_sdk::schemas::Transfer;
 use throughline_plugin_sdk::schemas::interaction::EndedBy;
 
 use super::Assembler;
-use super::model::{Call, Policy};
+use super::model::{Call, Leg, Policy};
 use crate::ami::Message;
 
 /// A hold this soon after a key on the same leg is a feature code of the PBX (a transfer), not the phone's hold button.
 const FEATURE_CODE_MS: i64 = 100;
+/// A call that is parked this soon after a blind transfer was transferred to the parking lot.
+const PARKED_BY_TRANSFER_MS: i64 = 500;
 /// Dial plan applications that read one input, however long the caller pauses.
 const READING: &[&str] = &["read", "background", "waitexten", "backgrounddetect", "readexten"];
 /// What a `UserEvent` carries besides what the dial plan put into it.
@@ -127,16 +129,33 @@ impl<P: Policy> Assembler<P> {
         let Some(call) = self.calls.get_mut(&call_id) else { return };
         let Some(leg) = call.leg_mut(&leg_id).filter(|leg| leg.agent().is_some()) else { return };
         let feature_code = leg.last_key_at.is_some_and(|key| (0..=FEATURE_CODE_MS).contains(&now.since(key)));
-        if !std::mem::replace(&mut leg.on_hold, true) && with_customer && !feature_code {
-            call.holds += 1;
+        if !std::mem::replace(&mut leg.on_hold, true) {
+            leg.hold_counted = with_customer && !feature_code;
+            call.holds += u32::from(leg.hold_counted);
         }
     }
 
     /// Comes without a hold before it at every transfer.
     pub(super) fn on_unhold(&mut self, event: &Message) {
         let Some((_, leg_id)) = self.touch(event, "") else { return };
-        if let Some(leg) = self.leg_mut(&leg_id) {
+        let now = self.now;
+        if let Some(leg) = self.leg_mut(&leg_id).filter(|leg| leg.on_hold) {
             leg.on_hold = false;
+            leg.unheld_at = Some(now);
+        }
+    }
+
+    /// A transfer keyed as a feature code holds the call by itself. Where keys are not told, only the transfer shows whose hold it was.
+    fn excuse_hold(&mut self, event: &Message, leg_id: &str) {
+        if event.raw("IsExternal") != Some("No") {
+            return;
+        }
+        let now = self.now;
+        let Some(call) = self.by_leg.get(leg_id).and_then(|id| self.calls.get_mut(id)) else { return };
+        let Some(leg) = call.leg_mut(leg_id) else { return };
+        let still = leg.on_hold || leg.unheld_at.is_some_and(|at| now.since(at) <= FEATURE_CODE_MS);
+        if still && std::mem::take(&mut leg.hold_counted) {
+            call.holds = call.holds.saturating_sub(1);
         }
     }
 
@@ -149,6 +168,13 @@ impl<P: Policy> Assembler<P> {
         let legs: Vec<String> = [&whom, &by].into_iter().flatten().cloned().collect();
         self.unite_legs(&legs);
         let Some(by) = by else { return };
+        self.excuse_hold(event, &by);
+        let now = self.now;
+        let parked = |leg: &Leg| leg.parked_at.is_some_and(|at| now.since(at) <= PARKED_BY_TRANSFER_MS);
+        if whom.as_ref().and_then(|whom| self.leg(whom)).is_some_and(parked) {
+            self.let_go(&[&by], whom.as_ref().unwrap_or(&by));
+            return;
+        }
         let id = format!("blind:{by}:{}", event.raw("Extension").unwrap_or_default());
         self.note_transfer(whom.as_ref().unwrap_or(&by), &[&by], Transfer::Blind, id);
     }
@@ -163,6 +189,7 @@ impl<P: Policy> Assembler<P> {
         let legs: Vec<String> = [&whom, &first, &second, &target].into_iter().flatten().cloned().collect();
         self.unite_legs(&legs);
         let (Some(first), Some(second)) = (first, second) else { return };
+        self.excuse_hold(event, &first);
         let id = format!("attended:{first}:{second}");
         self.note_transfer(whom.as_ref().unwrap_or(&first), &[&first, &second], Transfer::Attended, id);
         self.review_talking(&legs);
@@ -170,17 +197,40 @@ impl<P: Policy> Assembler<P> {
 
     /// How an agent passed the call on. A customer who transfers himself away is not passed on.
     fn note_transfer(&mut self, whom: &str, by: &[&String], how: Transfer, id: String) {
-        let Some(call_id) = self.by_leg.get(whom).cloned() else { return };
+        let now = self.now;
+        let Some(call) = self.let_go(by, whom) else { return };
+        let by_customer = by.iter().any(|leg| call.is_customer_leg(leg));
+        if !by_customer && call.transfer_ids.insert(id) {
+            call.transfers.push(how);
+            call.transferred_at = Some(now);
+        }
+    }
+
+    /// These legs have the call no more, whatever becomes of them; returns the call.
+    fn let_go(&mut self, by: &[&String], whom: &str) -> Option<&mut Call> {
         for leg in by {
             if let Some(leg) = self.leg_mut(leg) {
                 leg.passed_on = true;
             }
         }
-        let Some(call) = self.calls.get_mut(&call_id) else { return };
+        let call = self.calls.get_mut(self.by_leg.get(whom)?)?;
         call.agent_hung_up_at = None;
-        let by_customer = by.iter().any(|leg| call.is_customer_leg(leg));
-        if !by_customer && call.transfer_ids.insert(id) {
-            call.transfers.push(how);
+        Some(call)
+    }
+
+    /// Put where anybody can take it, by whatever means: also by a blind transfer to the lot, which hands the call to nobody.
+    pub(super) fn on_parked(&mut self, event: &Message) {
+        let Some((call_id, leg_id)) = self.touch(event, "Parkee") else { return };
+        let now = self.now;
+        let Some(call) = self.calls.get_mut(&call_id) else { return };
+        if let Some(leg) = call.leg_mut(&leg_id) {
+            leg.parked_at = Some(now);
+        }
+        call.agent_hung_up_at = None;
+        let just_now = call.transferred_at.is_some_and(|at| now.since(at) <= PARKED_BY_TRANSFER_MS);
+        if just_now && call.transfers.last() == Some(&Transfer::Blind) {
+            call.transfers.pop();
+            call.transferred_at = None;
         }
     }
 
@@ -216,8 +266,10 @@ impl<P: Policy> Assembler<P> {
     }
 
     /// What the configuration has repeated with every event of a leg (`channelvars` in manager.conf).
-    pub(super) fn note_repeated_variables(&mut self, event: &Message, prefix: &str, call_id: &str, leg_id: &str) {
-        let Some(call) = self.calls.get_mut(call_id) else { return };
+    /// Returns the call, which may turn out to be one with another.
+    pub(super) fn note_repeated_variables(&mut self, event: &Message, prefix: &str, call_id: &str, leg_id: &str) -> String {
+        let Some(call) = self.calls.get_mut(call_id) else { return call_id.to_owned() };
+        let mut names_interaction = false;
         let of_customer = call.is_customer_leg(leg_id);
         for variable in event.all(&format!("{prefix}ChanVariable")) {
             let Some((name, value)) = variable.split_once('=') else { continue };
@@ -226,18 +278,18 @@ impl<P: Policy> Assembler<P> {
             // Other legs keep the value they were created with.
             if known.is_none_or(|known| of_customer && !known.told) {
                 call.set_variable(name, value.to_owned(), false);
+                names_interaction |= name == "INTERACTION";
             }
         }
+        if names_interaction { self.follow_context(call_id) } else { call_id.to_owned() }
     }
 
-    /// Two calls under way that carry the same interaction are one, whatever their linked ids say.
-    fn follow_context(&mut self, call_id: &str) {
+    /// Two calls under way that carry the same interaction are one, whatever their linked ids say. Returns the one that stays.
+    fn follow_context(&mut self, call_id: &str) -> String {
         let interaction = |call: &Call| call.variables.get("interaction").map(|variable| variable.value.clone());
-        let Some(mine) = self.calls.get(call_id).and_then(interaction) else { return };
+        let Some(mine) = self.calls.get(call_id).and_then(interaction) else { return call_id.to_owned() };
         let other = self.open().find(|call| call.id != call_id && interaction(call).as_ref() == Some(&mine)).map(|call| call.id.clone());
-        if let Some(other) = other {
-            self.unite(call_id, &other);
-        }
+        other.map_or_else(|| call_id.to_owned(), |other| self.unite(call_id, &other))
     }
 
     pub(super) fn on_user_event(&mut self, event: &Message) {

@@ -92,7 +92,7 @@ impl<P: Policy> Assembler<P> {
     fn note_our_number(&mut self, call_id: &str, leg_id: &str, event: &Message, prefix: &str) {
         let shown: Vec<String> = ["ConnectedLineNum", "CallerIDNum"]
             .iter()
-            .filter_map(|name| self.policy.number(event.get(&format!("{prefix}{name}"))?))
+            .filter_map(|name| self.policy.shown_number(event.get(&format!("{prefix}{name}"))?))
             .collect();
         let Some(call) = self.calls.get_mut(call_id) else { return };
         if call.direction != Direction::Outbound || !call.is_customer_leg(leg_id) || call.endpoint.is_some() {

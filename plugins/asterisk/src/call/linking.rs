@@ -24,8 +24,27 @@ impl<P: Policy> Assembler<P> {
         if let Some(call) = self.calls.get_mut(&call_id) {
             call.legs.push(Leg::new(leg_id, name, role, linked));
         }
-        self.by_leg.insert(leg_id.to_owned(), call_id.clone());
-        call_id
+        self.by_leg.insert(leg_id.to_owned(), call_id);
+        if let Some(peer) = self.other_half(name) {
+            self.join_halves(leg_id, &peer);
+        }
+        self.by_leg.get(leg_id).cloned().unwrap_or_default()
+    }
+
+    /// The live other half of a Local channel, which differs in the name's last character alone.
+    fn other_half(&self, name: &str) -> Option<String> {
+        let (base, half) = name.rsplit_once(';').filter(|_| name.starts_with("Local/"))?;
+        let other = format!("{base};{}", if half == "1" { "2" } else { "1" });
+        self.open().flat_map(|call| &call.legs).find(|leg| !leg.gone && leg.name == other).map(|leg| leg.id.clone())
+    }
+
+    fn join_halves(&mut self, one: &str, two: &str) {
+        for (leg, peer) in [(one, two), (two, one)] {
+            if let Some(leg) = self.leg_mut(leg) {
+                leg.local_peer = Some(peer.to_owned());
+            }
+        }
+        self.unite_legs(&[one.to_owned(), two.to_owned()]);
     }
 
     /// A leg's linked id may change without an event that says so: the next event simply carries the new one. Then its call and the one
@@ -63,7 +82,7 @@ impl<P: Policy> Assembler<P> {
         }
         let (Some(first), Some(second)) = (self.calls.get(one), self.calls.get(two)) else { return one.to_owned() };
         let over = first.ended_at.is_some() || second.ended_at.is_some();
-        if over || (first.has_external() && second.has_external()) {
+        if over || first.stands_by() || second.stands_by() || (first.has_external() && second.has_external()) {
             return one.to_owned();
         }
         // One that was told of keeps its key; otherwise the earlier one gives it.
@@ -154,12 +173,7 @@ impl<P: Policy> Assembler<P> {
         let one = self.touch(event, "LocalOne");
         let two = self.touch(event, "LocalTwo");
         let (Some((_, one)), Some((_, two))) = (one, two) else { return };
-        for (leg, peer) in [(&one, &two), (&two, &one)] {
-            if let Some(leg) = self.leg_mut(leg) {
-                leg.local_peer = Some(peer.clone());
-            }
-        }
-        self.unite_legs(&[one.clone(), two]);
+        self.join_halves(&one, &two);
         self.review_talking([&one]);
     }
 
@@ -207,6 +221,14 @@ impl<P: Policy> Assembler<P> {
         self.review_talking(&affected);
     }
 
+    /// The leg of an agent who has logged in and waits; what it was before is of no account.
+    pub(super) fn on_agent_login(&mut self, event: &Message) {
+        let Some((_, leg_id)) = self.touch(event, "") else { return };
+        if let Some(leg) = self.leg_mut(&leg_id) {
+            leg.stands_by = true;
+        }
+    }
+
     pub(super) fn on_pickup(&mut self, event: &Message) {
         let picker = self.touch(event, "");
         let target = self.touch(event, "Target");
@@ -215,9 +237,9 @@ impl<P: Policy> Assembler<P> {
         }
     }
 
-    pub(super) fn on_parking(&mut self, event: &Message) {
+    pub(super) fn on_unparked(&mut self, event: &Message) {
         let legs: Vec<String> =
-            ["Parkee", "Parker", "Retriever"].iter().filter_map(|prefix| self.touch(event, prefix)).map(|touched| touched.1).collect();
+            ["Parkee", "Retriever"].iter().filter_map(|prefix| self.touch(event, prefix)).map(|touched| touched.1).collect();
         self.unite_legs(&legs);
     }
 }
@@ -251,6 +273,7 @@ fn absorb(call: &mut Call, gone: Call) {
     call.queue = call.queue.take().or(gone.queue);
     call.queued_at = call.queued_at.or(gone.queued_at);
     call.transfers.extend(gone.transfers);
+    call.transferred_at = call.transferred_at.max(gone.transferred_at);
     call.transfer_ids.extend(gone.transfer_ids);
     call.recordings.extend(gone.recordings);
     for (name, variable) in gone.variables {

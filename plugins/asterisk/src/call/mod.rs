@@ -98,7 +98,7 @@ impl<P: Policy> Assembler<P> {
 
     /// Takes one event. `arrived` stands in for the PBX's own time where the event carries none.
     pub fn apply(&mut self, event: &Message, arrived: Timestamp) {
-        if event.event().is_none() || self.is_repetition(event) {
+        if event.event().is_none() || is_list_answer(event) || self.is_repetition(event) {
             return;
         }
         self.now = event.at_ms().map_or(arrived, Timestamp::from_millis);
@@ -122,6 +122,15 @@ impl<P: Policy> Assembler<P> {
     /// The calls that have not ended.
     pub fn open(&self) -> impl Iterator<Item = &Call> {
         self.calls.values().filter(|call| call.ended_at.is_none())
+    }
+
+    /// The connection is gone: until the last event that came over it, of whatever call, those that are open had not ended; those
+    /// of an earlier connection that may have ended `before` it apart.
+    pub fn lose_sight(&mut self, before: &[String]) {
+        let now = self.now;
+        for call in self.calls.values_mut().filter(|call| call.ended_at.is_none() && !before.contains(&call.id)) {
+            call.seen_at = call.seen_at.max(now);
+        }
     }
 
     /// Of these calls, closes those none of whose legs is among `alive`: the PBX restarted, or they ended while we were not connected.
@@ -203,10 +212,12 @@ impl<P: Policy> Assembler<P> {
             "BlindTransfer" => self.on_blind_transfer(event),
             "AttendedTransfer" => self.on_attended_transfer(event),
             "Pickup" => self.on_pickup(event),
-            "ParkedCall" | "UnParkedCall" => self.on_parking(event),
+            "ParkedCall" => self.on_parked(event),
+            "UnParkedCall" => self.on_unparked(event),
             "QueueCallerJoin" => self.on_queue_join(event),
             "QueueCallerLeave" | "QueueCallerAbandon" => self.on_queue_leave(event),
             "AgentConnect" => self.on_agent_connect(event),
+            "AgentLogin" => self.on_agent_login(event),
             "AgentComplete" => self.on_agent_complete(event),
             "DTMFEnd" => self.on_digit(event),
             "Hold" => self.on_hold(event),
@@ -230,7 +241,7 @@ impl<P: Policy> Assembler<P> {
             None => self.join_late(event, prefix, &leg_id, linked.as_deref())?,
         };
         let call_id = self.follow_linked_id(&call_id, &leg_id, linked.as_deref());
-        self.note_repeated_variables(event, prefix, &call_id, &leg_id);
+        let call_id = self.note_repeated_variables(event, prefix, &call_id, &leg_id);
         let now = self.now;
         if let Some(call) = self.calls.get_mut(&call_id).filter(|call| call.ended_at.is_none()) {
             call.seen_at = now;
@@ -243,8 +254,11 @@ impl<P: Policy> Assembler<P> {
     fn join_late(&mut self, event: &Message, prefix: &str, leg_id: &str, linked: Option<&str>) -> Option<String> {
         // Global variables are set on a channel called "none".
         let name = event.get(&format!("{prefix}Channel")).filter(|name| name.contains('/'))?;
-        let is_its_end = event.event() == Some("Hangup");
-        if is_its_end || self.forgotten.contains(leg_id) {
+        if event.event() == Some("Hangup") {
+            self.bury(leg_id.to_owned());
+        }
+        // A message is counted when its caller has gone: that brings no call to life.
+        if event.event() == Some("MessageWaiting") || self.forgotten.contains(leg_id) {
             return None;
         }
         let call_id = self.place(leg_id, name, linked.unwrap_or(leg_id));
@@ -310,9 +324,14 @@ impl<P: Policy> Assembler<P> {
         let Some(call) = self.calls.remove(id) else { return };
         for leg in call.legs {
             self.by_leg.remove(&leg.id);
-            if self.forgotten.insert(leg.id.clone()) {
-                self.forgotten_order.push_back(leg.id);
-            }
+            self.bury(leg.id);
+        }
+    }
+
+    /// Remembers that this leg is gone for good, so that what is said of it later is passed over.
+    fn bury(&mut self, leg_id: String) {
+        if self.forgotten.insert(leg_id.clone()) {
+            self.forgotten_order.push_back(leg_id);
         }
         while self.forgotten_order.len() > FORGOTTEN_KEPT {
             if let Some(oldest) = self.forgotten_order.pop_front() {
@@ -320,6 +339,11 @@ impl<P: Policy> Assembler<P> {
             }
         }
     }
+}
+
+/// An entry of a list that somebody asked the PBX for: how things stand, told without a time, and no news. What came of an action is.
+fn is_list_answer(event: &Message) -> bool {
+    event.get("ActionID").is_some() && event.event() != Some("OriginateResponse")
 }
 
 #[cfg(test)]

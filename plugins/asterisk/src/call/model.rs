@@ -32,6 +32,8 @@ pub trait Policy {
     fn number(&self, raw: &str) -> Option<String>;
     /// The number on our side that was dialled, in E.164 where possible.
     fn our_number(&self, dialled: &str) -> String;
+    /// One of our own numbers as it is shown to whom we call; none where it cannot be told from an extension.
+    fn shown_number(&self, shown: &str) -> Option<String>;
     /// Whether this is an extension of our own.
     fn is_internal(&self, extension: &str) -> bool;
     /// Whether a `UserEvent` of this name carries context.
@@ -59,6 +61,17 @@ pub(crate) struct Leg {
     /// The other half of a Local channel.
     pub(crate) local_peer: Option<String>,
     pub(crate) on_hold: bool,
+    /// Its last hold counts, and is over since.
+    #[serde(default)]
+    pub(crate) hold_counted: bool,
+    #[serde(default)]
+    pub(crate) unheld_at: Option<Timestamp>,
+    /// Logged in as an agent: it is there between calls and belongs to none.
+    #[serde(default)]
+    pub(crate) stands_by: bool,
+    /// When it was put into a parking lot.
+    #[serde(default)]
+    pub(crate) parked_at: Option<Timestamp>,
     /// It has handed the call over: what becomes of it does not end the call.
     pub(crate) passed_on: bool,
     pub(crate) last_key_at: Option<Timestamp>,
@@ -88,6 +101,10 @@ impl Leg {
             bridge: None,
             local_peer: None,
             on_hold: false,
+            hold_counted: false,
+            unheld_at: None,
+            stands_by: false,
+            parked_at: None,
             passed_on: false,
             last_key_at: None,
             last_talk_at: None,
@@ -156,6 +173,8 @@ pub struct Call {
     pub(crate) voicemail: bool,
     pub(crate) transfers: Vec<Transfer>,
     pub(crate) transfer_ids: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) transferred_at: Option<Timestamp>,
     pub(crate) holds: u32,
     pub(crate) customer_hung_up: bool,
     /// When an agent hung up on the customer, who was last with him.
@@ -205,6 +224,7 @@ impl Call {
             voicemail: false,
             transfers: Vec::new(),
             transfer_ids: BTreeSet::new(),
+            transferred_at: None,
             holds: 0,
             customer_hung_up: false,
             agent_hung_up_at: None,
@@ -288,6 +308,11 @@ impl Call {
     /// Whether somebody outside takes part.
     pub(crate) fn has_external(&self) -> bool {
         self.legs.iter().any(Leg::is_external)
+    }
+
+    /// Whether it is no call but an agent who waits for calls.
+    pub(crate) fn stands_by(&self) -> bool {
+        self.legs.iter().any(|leg| leg.stands_by && !leg.gone)
     }
 
     /// Whether nothing is left of it but plumbing: Local halves, announcers, recorders.

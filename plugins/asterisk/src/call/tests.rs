@@ -376,6 +376,18 @@ fn channel_names_that_begin_again_tell_of_a_crash() {
 }
 
 #[test]
+fn a_call_was_there_until_the_last_that_was_heard_over_a_connection_that_broke() {
+    let mut assembler = Assembler::new(config());
+    assembler.apply(&event(CALLS_IN, 0), Timestamp::default());
+    assembler.apply(&event("DeviceStateChange Device=PJSIP/agent7 State=NOT_INUSE", 42), Timestamp::default());
+    assembler.lose_sight(&[]);
+    assembler.close_lost(&assembler.open_ids(), &HashSet::new());
+    let line = replay_line(&assembler.take().pop().unwrap().fact).unwrap();
+    assert_eq!(line["ended_at"], "2027-01-15T08:00:42.000Z");
+    assert!(line["outcome"] == "unknown" && line["ended_by"] == "system", "{line}");
+}
+
+#[test]
 fn keys_are_grouped_by_what_the_dial_plan_reads() {
     let script = format!(
         "{CALLS_IN}
