@@ -57,7 +57,26 @@ fn the_stream_alone_is_enough_and_a_call_it_leaves_open_is_closed() {
 }
 
 #[test]
-fn a_pbx_with_other_names_is_replayed_with_its_own_config() {
+fn a_call_that_a_crash_ended_is_told_as_lost_and_what_came_after_as_it_was() {
+    let restarted = repository().join("plugins/asterisk/recordings/s41-asterisk-restart-mid-call");
+    let folder = tempfile::tempdir().unwrap();
+    let before = std::fs::read(restarted.join("ami.s2c.raw")).unwrap();
+    let crash = before.windows(24).position(|window| window == b"Event: SoftHangupRequest").unwrap();
+    std::fs::write(folder.path().join("ami.s2c.raw"), &before[..crash]).unwrap();
+    std::fs::copy(restarted.join("ami-r5.s2c.raw"), folder.path().join("ami-r5.s2c.raw")).unwrap();
+    let output = replay(&["asterisk", folder.path().to_str().unwrap()]);
+    let (got, want) = (lines(&output.stdout), lines(&std::fs::read(restarted.join("expected.jsonl")).unwrap()));
+    assert_eq!(got.len(), 2, "{}", String::from_utf8_lossy(&output.stderr));
+    let keys = |line: &Value| ["outcome", "ended_by", "answered", "agents", "queue", "started_at"].map(|key| line[key].clone());
+    let mut lost = keys(&want[0]);
+    lost[0] = "unknown".into();
+    assert_eq!(keys(&got[0]), lost);
+    assert!(got[0]["ended_at"].as_str() <= want[0]["ended_at"].as_str() && got[0]["ended_at"].as_str() > want[0]["started_at"].as_str());
+    assert_eq!(got[1], want[1]);
+}
+
+#[test]
+fn a_pbx_with_other_names_is_replayed_with_its_own_settings() {
     let recorded = std::fs::read(repository().join("plugins/asterisk/recordings/s01-inbound-queue-answered/ami.s2c.raw")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let here = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -71,8 +90,8 @@ fn a_pbx_with_other_names_is_replayed_with_its_own_config() {
     assert!(output.status.success() && lines(&output.stdout).iter().all(|call| call["direction"] == "internal"), "{said}");
 
     let config = r#"{"trunk_endpoints": ["PJSIP/carrier-*"], "agent_endpoints": {"PJSIP/desk-17": "agent1"}, "ami_port": 1}"#;
-    std::fs::write(here("config.json"), config).unwrap();
-    let output = replay(&["asterisk", &here(""), "--config", &here("config.json")]);
+    std::fs::write(here("settings.json"), config).unwrap();
+    let output = replay(&["asterisk", &here(""), "--settings", &here("settings.json")]);
     assert_eq!(lines(&output.stdout), plain, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -100,10 +119,10 @@ fn what_cannot_be_replayed_is_an_error_that_says_why() {
     let table: [(&[&str], &str); 10] = [
         (&["asterisk", &nothing], "it is empty"),
         (&["asterisk", &lf_alone], "LF alone"),
-        (&["asterisk", &recorded, "--config", &no_json], "no.json"),
-        (&["asterisk", &recorded, "--config", &list], "list.json"),
-        (&["asterisk", &recorded, "--config", &wrong], "/trunk_endpoints"),
-        (&["asterisk", &recorded, "--config", &unknown], "trunks"),
+        (&["asterisk", &recorded, "--settings", &no_json], "no.json"),
+        (&["asterisk", &recorded, "--settings", &list], "list.json"),
+        (&["asterisk", &recorded, "--settings", &wrong], "/trunk_endpoints"),
+        (&["asterisk", &recorded, "--settings", &unknown], "trunks"),
         (&["asterisk", folder], "ami.s2c.raw"),
         (&["asterisk", "no/such/folder"], "no/such/folder"),
         (&["nonesuch", folder], "nonesuch.wasm"),

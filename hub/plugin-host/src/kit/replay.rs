@@ -36,7 +36,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Recording(#[from] recording::RecordingError),
     /// A setting that the plugin does not take.
-    #[error("config{pointer}: {detail}")]
+    #[error("settings{pointer}: {detail}")]
     Config {
         /// Where in the config, as a JSON pointer.
         pointer: String,
@@ -137,7 +137,7 @@ fn nobody_outside(recording: &Recording, calls: &[Value], config: &Value) -> Opt
     (!endpoints.is_empty()).then(|| {
         format!(
             "no call with anybody outside came of it. Trunks are {}; the recording has channels of {}. If one of these is a trunk, say so: \
-             --config FILE with {{\"trunk_endpoints\": [...]}}",
+             --settings FILE with {{\"trunk_endpoints\": [...]}}",
             config["trunk_endpoints"],
             endpoints.join(", ")
         )

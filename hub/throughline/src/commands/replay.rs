@@ -27,7 +27,7 @@ pub(crate) struct Replay {
     component: Option<PathBuf>,
     /// The connection's settings as JSON (trunk_endpoints, agent_endpoints, region...), where the PBX is not the one of the project's recordings.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    settings: Option<PathBuf>,
     #[command(flatten)]
     folder: DataFolder,
 }
@@ -36,8 +36,8 @@ pub(crate) fn run(replay: &Replay) -> anyhow::Result<ExitCode> {
     let component = component(replay)?;
     let bytes = std::fs::read(&component).with_context(|| format!("cannot read the component {}", component.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
-    let config = config(replay.config.as_deref())?;
-    let replayed = runtime.block_on(kit::replay(bytes, &replay.recording, &config, kit::default_cache()))?;
+    let settings = settings(replay.settings.as_deref())?;
+    let replayed = runtime.block_on(kit::replay(bytes, &replay.recording, &settings, kit::default_cache()))?;
     for note in replayed.notes {
         eprintln!("note: {note}");
     }
@@ -50,10 +50,10 @@ pub(crate) fn run(replay: &Replay) -> anyhow::Result<ExitCode> {
 }
 
 /// The settings in a file, which must be one JSON object.
-fn config(file: Option<&Path>) -> anyhow::Result<Map<String, Value>> {
+fn settings(file: Option<&Path>) -> anyhow::Result<Map<String, Value>> {
     let Some(file) = file else { return Ok(Map::new()) };
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the config {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("the config {} is not one JSON object", file.display()))
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the settings {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("the settings {} are not one JSON object", file.display()))
 }
 
 /// Where the component is: as told, else among what was built, else among what is installed.
