@@ -26,6 +26,9 @@ pub enum ChangeKind {
     ConversationStarted,
     #[serde(rename = "conversation.moved")]
     ConversationMoved,
+    /// Who speaks in it was proven.
+    #[serde(rename = "conversation.proven")]
+    ConversationProven,
     #[serde(rename = "interaction.accepted")]
     InteractionAccepted,
     #[serde(rename = "interaction.updated")]
@@ -63,6 +66,7 @@ impl ChangeKind {
         Self::EnquiryUpdated,
         Self::ConversationStarted,
         Self::ConversationMoved,
+        Self::ConversationProven,
         Self::InteractionAccepted,
         Self::InteractionUpdated,
         Self::CallRinging,
@@ -87,6 +91,7 @@ impl ChangeKind {
             Self::EnquiryUpdated => "enquiry.updated",
             Self::ConversationStarted => "conversation.started",
             Self::ConversationMoved => "conversation.moved",
+            Self::ConversationProven => "conversation.proven",
             Self::InteractionAccepted => "interaction.accepted",
             Self::InteractionUpdated => "interaction.updated",
             Self::CallRinging => "call.ringing",

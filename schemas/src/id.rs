@@ -139,6 +139,8 @@ ids! {
     ApiKeyId = "key";
     /// A continuity token's record (not the code itself).
     TokenId = "tok";
+    /// A proof that an address is the speaker's.
+    ProofId = "prf";
 }
 
 #[cfg(test)]

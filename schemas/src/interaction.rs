@@ -419,4 +419,25 @@ pub struct Conversation {
     pub started_at: Timestamp,
     /// When something last happened in it.
     pub updated_at: Timestamp,
+    /// Who the speaker was last proven to be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proven: Vec<ProvenIdentity>,
+}
+
+/// An identity that was proven to be the speaker's, in one conversation and for some time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProvenIdentity {
+    /// What kind.
+    #[serde(rename = "type")]
+    pub kind: IdentityType,
+    /// Scope of handles and external ids; empty for phone and mail.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// The canonical form.
+    pub value: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
 }

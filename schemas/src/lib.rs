@@ -22,7 +22,7 @@ pub use id::*;
 pub use identity::{Assurance, Identity, IdentityLink, IdentityType, LinkMethod, Sharing};
 pub use interaction::{
     Attachment, CallFacts, CallOutcome, Channel, Content, Conversation, Direction, Interaction, InteractionFact, MessageFacts, Participant,
-    ParticipantRole, SelfServiceFacts, ThreadEvidence, Transfer,
+    ParticipantRole, ProvenIdentity, SelfServiceFacts, ThreadEvidence, Transfer,
 };
 pub use profile::{Attributed, Profile, ProfileState};
 pub use time::Timestamp;

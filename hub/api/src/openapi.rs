@@ -211,6 +211,7 @@ fn tags() -> Value {
         ("policies", "What admins set of the rules, and what it would change."),
         ("events", "The change log as server-sent CloudEvents."),
         ("api_keys", "Keys and their scopes."),
+        ("web_keys", "Keys by which websites sign what they say of their visitors."),
         ("blobs", "Files that came with messages."),
         ("system", "Health, metrics, documentation."),
     ];

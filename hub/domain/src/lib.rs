@@ -5,12 +5,15 @@
 
 pub mod connector;
 pub mod continuity;
+pub mod disclosure;
 pub mod extract;
 pub mod flow;
 pub mod identity;
 pub mod outbound;
 pub mod profile;
+pub mod proof;
 pub mod sync;
+pub mod web_identity;
 
 /// The version of the rules, for the `rules` of every decision: changes when a rule does.
 pub const RULES: &str = "2026-11";

@@ -31,6 +31,8 @@ pub use hub::{Hub, HubOptions, PageOf, Paging, Stored};
 pub use ingest::{Accepted, IngestBatch};
 pub use metrics::{Metric, MetricKind};
 pub use throughline_domain::continuity::policy::{ContinuityPolicies, PolicyRule, PolicySettings};
-pub use throughline_store::tables::{AuditEntry, ConflictItem, DeadLetter, PendingUpdate, RunState, RunStep, Scope, WebhookOutcome};
+pub use throughline_store::tables::{
+    AuditEntry, ConflictItem, DeadLetter, PendingUpdate, ProofStatus, RunState, RunStep, Scope, WebhookOutcome,
+};
 pub use views::*;
 pub use webhooks::{NewWebhook, Replay, Replayed, SecretView, WebhookAttemptView, WebhookMade, WebhookPatch, WebhookView};

@@ -2,23 +2,26 @@
 //!
 //! None of these is stored; each is built from stored rows when asked for, so that formats can change without the API noticing.
 
+mod proofs;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use throughline_domain::connector::Grants;
-use throughline_domain::continuity::ContinuityPolicies;
 use throughline_domain::continuity::token::TokenForm;
 use throughline_domain::extract::ExtractRule;
 use throughline_schemas::connector::ConnectorError;
 use throughline_schemas::manifest::Entity;
 use throughline_schemas::sync::EntitySync;
 use throughline_schemas::{
-    ApiKeyId, Assurance, Classification, ConnectionId, Enquiry, EnquiryId, EnquiryStatus, Interaction, InteractionId, Profile, ProfileId,
+    ApiKeyId, Assurance, Classification, ConnectionId, ConversationId, Enquiry, EnquiryId, EnquiryStatus, Interaction, Profile, ProfileId,
     ProfileState, Timestamp, VariableScope,
 };
 use throughline_store::tables::PendingUpdate;
+
+pub use proofs::*;
 
 use crate::Scope;
 
@@ -300,6 +303,8 @@ pub struct LookupQuery {
     pub token: Option<String>,
     /// The brand that was addressed, for keyed digits; `default` if none is said.
     pub brand: Option<String>,
+    /// The conversation in which it is asked: its customer, as sure as the hub itself is of who speaks there.
+    pub conversation: Option<ConversationId>,
 }
 
 /// What the hub knows of an identifier, cut to what the assurance allows.
@@ -466,50 +471,6 @@ pub struct LookupToken {
     pub participant: bool,
     /// The enquiry it points to.
     pub enquiry: Option<LookupEnquiry>,
-}
-
-/// Policies to be tried out.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WhatIf {
-    /// What would be set.
-    pub policies: ContinuityPolicies,
-    /// How many of the last interactions to take in again, 1 to 5000; 500 if absent.
-    #[serde(default)]
-    pub last: Option<usize>,
-}
-
-/// What would have been different.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WhatIfAnswer {
-    /// How many interactions were taken in again.
-    pub considered: usize,
-    /// How many of them would have gone elsewhere.
-    pub different: usize,
-    /// The first 200 of those, oldest first.
-    pub changes: Vec<WhatIfChange>,
-}
-
-/// One interaction that would have gone elsewhere.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WhatIfChange {
-    /// Which.
-    pub interaction_id: InteractionId,
-    /// Where it goes under the policies that hold.
-    pub now: WhatIfPlace,
-    /// Where it would go.
-    pub then: WhatIfPlace,
-}
-
-/// Where an interaction goes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WhatIfPlace {
-    /// `attach`, `open`, `park`, `suggest` or `none`.
-    pub verdict: String,
-    /// The enquiry; null where it would be another than there is.
-    pub enquiry_id: Option<EnquiryId>,
-    /// What would be suggested, best first.
-    pub candidates: Vec<EnquiryId>,
 }
 
 /// A message to be sent.

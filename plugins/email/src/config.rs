@@ -59,6 +59,9 @@ pub struct Config {
     /// Domains whose addresses are colleagues, not customers.
     #[serde(default)]
     pub own_domains: Vec<String>,
+    /// What our own mail server calls itself in Authentication-Results; none if its verdicts are not to be believed.
+    #[serde(default)]
+    pub authserv_id: Option<String>,
 }
 
 fn yes() -> bool {
@@ -101,6 +104,7 @@ impl Config {
             local: local.to_lowercase(),
             domain: domain.to_lowercase(),
             domains: self.own_domains.iter().map(|domain| domain.trim().trim_start_matches('@').to_lowercase()).collect(),
+            authserv_id: self.authserv_id.as_ref().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()),
         }
     }
 
@@ -119,9 +123,15 @@ pub struct Own {
     local: String,
     domain: String,
     domains: Vec<String>,
+    authserv_id: Option<String>,
 }
 
 impl Own {
+    /// Whether this is what our own mail server calls itself.
+    pub fn is_our_server(&self, authserv_id: &str) -> bool {
+        self.authserv_id.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(authserv_id))
+    }
+
     /// Whether this is the endpoint, with or without a plus-suffix.
     pub fn is_endpoint(&self, address: &str) -> bool {
         let Some((local, domain)) = split_address(address) else { return false };

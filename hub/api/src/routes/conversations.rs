@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use throughline_engine::NewMessage;
+use throughline_engine::{NewMessage, NewProof, ProofCheck, ProofView, WebIdentity, WebProofView};
 use throughline_schemas::{Conversation, ConversationId, EnquiryId, Interaction};
 
 use crate::auth::{Agent, Authenticated, Read};
@@ -25,6 +25,27 @@ pub(crate) fn routes(routes: Routes) -> Routes {
             "conversations.send",
             "Send a message on its channel. Durable when answered, then sent; `delivery` of the interaction says how that went.",
             send,
+        )
+        .post(
+            "/v1/conversations/{id}/proofs",
+            "conversations.start_proof",
+            "Send a one-time code to an address. Whoever gives it back in this conversation within ten minutes and three attempts is who the \
+             address belongs to. The code is stored nowhere; if it cannot be sent, this fails.",
+            start_proof,
+        )
+        .post(
+            "/v1/conversations/{id}/proofs/verify",
+            "conversations.verify_proof",
+            "Check the code that somebody gave. `approved` raises the conversation to proven; a wrong code is answered with the attempts that \
+             are left.",
+            verify_proof,
+        )
+        .post(
+            "/v1/conversations/{id}/proofs/web-identity",
+            "conversations.prove_by_web_identity",
+            "Take what the brand's website signed of its visitor (a JSON Web Token) as proof of who speaks. The key's own algorithm and an \
+             expiry within a day are enforced.",
+            prove_by_web_identity,
         )
         .post("/v1/conversations/{id}/attach", "conversations.attach", "Move it to another enquiry, or to none", attach)
 }
@@ -75,6 +96,33 @@ async fn send(
     Body(message): Body<NewMessage>,
 ) -> Result<Queued, Problem> {
     Ok(Queued(api.hub.send_message(path.id, message).await?))
+}
+
+async fn start_proof(
+    State(api): State<Api>,
+    _: Authenticated<Agent>,
+    Path(path): ConversationPath,
+    Body(new): Body<NewProof>,
+) -> Result<Reply<ProofView>, Problem> {
+    Ok(Reply(api.hub.start_proof(path.id, new).await?))
+}
+
+async fn verify_proof(
+    State(api): State<Api>,
+    _: Authenticated<Agent>,
+    Path(path): ConversationPath,
+    Body(check): Body<ProofCheck>,
+) -> Result<Reply<ProofView>, Problem> {
+    Ok(Reply(api.hub.verify_proof(path.id, check).await?))
+}
+
+async fn prove_by_web_identity(
+    State(api): State<Api>,
+    _: Authenticated<Agent>,
+    Path(path): ConversationPath,
+    Body(given): Body<WebIdentity>,
+) -> Result<Reply<WebProofView>, Problem> {
+    Ok(Reply(api.hub.prove_by_web_identity(path.id, given).await?))
 }
 
 async fn attach(

@@ -4,7 +4,7 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use throughline_engine::{LookupAnswer, LookupQuery};
-use throughline_schemas::Assurance;
+use throughline_schemas::{Assurance, ConversationId};
 
 use crate::auth::{Authenticated, Lookup};
 use crate::extract::Query;
@@ -41,6 +41,9 @@ struct LookupParameters {
     token: Option<String>,
     /// The brand that was addressed, for keyed digits; `default` if absent.
     brand: Option<String>,
+    /// A conversation instead of an identifier: its customer, at the assurance that the hub itself has proven there. `assurance` is
+    /// not looked at.
+    conversation: Option<ConversationId>,
 }
 
 async fn lookup(
@@ -49,8 +52,13 @@ async fn lookup(
     Query(query): Query<LookupParameters>,
 ) -> Result<Reply<LookupAnswer>, Problem> {
     let given = [&query.phone, &query.email, &query.handle, &query.external].iter().filter(|identifier| identifier.is_some()).count();
+    let given = given + usize::from(query.conversation.is_some());
     if given > 1 || (given == 0 && query.token.is_none()) {
-        return Err(Problem::parameter(Code::InvalidQuery, "phone", "give exactly one of phone, email, handle, external, or a token"));
+        return Err(Problem::parameter(
+            Code::InvalidQuery,
+            "phone",
+            "give exactly one of phone, email, handle, external, conversation, or a token",
+        ));
     }
     let query = LookupQuery {
         phone: query.phone.map(repair_plus),
@@ -61,6 +69,7 @@ async fn lookup(
         assurance: query.assurance,
         token: query.token,
         brand: query.brand,
+        conversation: query.conversation,
     };
     let answer = match &query.token {
         Some(token) => api.hub.lookup_with_token(&query, token).await?,

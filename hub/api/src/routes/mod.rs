@@ -16,6 +16,7 @@ pub(crate) mod plugins;
 mod policies;
 mod profiles;
 mod system;
+mod web_keys;
 pub(crate) mod webhooks;
 
 use crate::openapi::Routes;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Routes {
         webhooks::routes,
         flows::routes,
         api_keys::routes,
+        web_keys::routes,
         blobs::routes,
         system::routes,
     ];

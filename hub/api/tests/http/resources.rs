@@ -272,3 +272,22 @@ async fn policies_of_continuity_are_tried_out_and_set() {
         |key: &str| timeline["items"].as_array().unwrap().iter().find(|item| item["external_id"] == key).unwrap()["enquiry_id"].clone();
     assert!(stands("m2").is_string() && stands("m3").is_null(), "from now on a person says");
 }
+
+#[tokio::test]
+async fn a_code_is_asked_for_and_given_back() {
+    let api = Api::new().await;
+    let connection = api.connection().await;
+    let profile = api.mail(connection, "m1", "ada@customer.example").await;
+    let timeline = api.get(&format!("/v1/profiles/{profile}/timeline")).await.json();
+    let path = format!("/v1/conversations/{}/proofs", timeline["items"][0]["conversation_id"].as_str().unwrap());
+    let bad = api.post(&path, json!({"to": "ada@customer.example"})).await.expect(422).json();
+    assert_eq!(bad["errors"][0]["pointer"], "/to");
+    api.post(&format!("{path}/verify"), json!({"code": "123456"})).await.expect(409);
+    let begun = api.post(&path, json!({"to": "email:ada@customer.example"})).await.expect(200).json();
+    assert_eq!((&begun["status"], &begun["to"], &begun["attempts_left"]), (&json!("pending"), &json!("a••@customer.example"), &json!(3)));
+    let wrong = api.post(&format!("{path}/verify"), json!({"code": "nothing"})).await.expect(200).json();
+    assert_eq!((&wrong["status"], &wrong["attempts_left"]), (&json!("pending"), &json!(2)));
+    let conversation = timeline["items"][0]["conversation_id"].as_str().unwrap();
+    let told = api.get(&format!("/v1/lookup?conversation={conversation}")).await.expect(200).json();
+    assert_eq!((&told["known"], &told["profile"]["id"], &told["profile"]["fields"]), (&json!(true), &json!(profile), &json!({})));
+}

@@ -274,6 +274,7 @@ impl Stage {
             assurance,
             token: get("token"),
             brand: Some(get("brand").unwrap_or_else(|| "shop".to_owned())),
+            conversation: None,
         };
         let answer = match get("token") {
             Some(token) => self.hub.lookup_with_token(&asked, &token).await.unwrap(),

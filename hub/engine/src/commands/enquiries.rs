@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use throughline_domain::disclosure::for_staff;
 use throughline_schemas::{Assurance, Change, ChangeKind, ContextVariable, Enquiry, EnquiryId, EnquiryStatus, Interaction, ProfileId};
 use throughline_store::tables::{Enquiries, EnquiriesByProfile, EnquiryTimeline, Interactions, Tx, read};
 
@@ -49,10 +50,10 @@ impl Hub {
         self.enquiry(id)
     }
 
-    /// One enquiry.
+    /// One enquiry, as our own people see it: values of secrets are left out.
     pub fn enquiry(&self, id: EnquiryId) -> Result<Stored<Enquiry>> {
         let row = read::<Enquiries>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("enquiry", id))?;
-        Ok(Stored { value: row.value, version: row.version })
+        Ok(Stored { value: for_staff(row.value), version: row.version })
     }
 
     /// Enquiries: a profile's newest first, or all of them oldest first.
@@ -60,7 +61,7 @@ impl Hub {
         let wanted = |status: EnquiryStatus| filter.status.is_none_or(|filter| filter == status);
         let Some(profile) = filter.profile else {
             return page_of(page::<Enquiries>(&self.inner.store, &[], &paging)?, |_, enquiry, version| {
-                Ok(wanted(enquiry.status).then_some(Stored { value: enquiry, version }))
+                Ok(wanted(enquiry.status).then(|| Stored { value: for_staff(enquiry), version }))
             });
         };
         let members = self.profile(profile)?.value.members;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use throughline_domain::disclosure::{self, Audience};
 use throughline_domain::identity::{NormaliseError, normalise};
-use throughline_schemas::{Assurance, Classification, Enquiry, IdentityType, Profile};
+use throughline_schemas::{Assurance, Classification, Enquiry, IdentityType, Profile, Timestamp};
 
 use crate::HubError;
 use crate::error::Result;
@@ -17,6 +18,9 @@ const ENQUIRIES: usize = 5;
 impl Hub {
     /// Answers what is known of an identifier, cut to what the assurance allows.
     pub fn lookup(&self, query: &LookupQuery) -> Result<LookupAnswer> {
+        if let Some(id) = query.conversation {
+            return self.lookup_conversation(id);
+        }
         // A caller who withholds the number is nobody known; that is an answer, not an error.
         let Some(identity) = identity_of(query)? else { return Ok(unknown(false)) };
         match self.roots_of(&identity)?.as_slice() {
@@ -26,11 +30,31 @@ impl Hub {
         }
     }
 
+    /// What may be told in a conversation: the hub knows itself how sure it is of who speaks there.
+    fn lookup_conversation(&self, id: throughline_schemas::ConversationId) -> Result<LookupAnswer> {
+        let conversation = self.conversation(id)?.value;
+        match conversation.profile_id.map(|leaf| self.root(leaf)).transpose()?.flatten() {
+            Some(root) => self.answer(root, self.assurance_in(&conversation)),
+            None => Ok(unknown(false)),
+        }
+    }
+
     /// As [`Hub::lookup`], with the token that came along, or with the token alone. Counts a wrong code, but no use.
     pub async fn lookup_with_token(&self, query: &LookupQuery, token: &str) -> Result<LookupAnswer> {
         let named = [&query.phone, &query.email, &query.handle, &query.external].iter().any(|identifier| identifier.is_some());
-        let mut answer = if named { self.lookup(query)? } else { unknown(false) };
-        let (caller, roots) = if named { self.caller(query)? } else { (None, Vec::new()) };
+        let mut answer = if named || query.conversation.is_some() { self.lookup(query)? } else { unknown(false) };
+        let (caller, roots, assurance) = match query.conversation {
+            Some(id) => {
+                let conversation = self.conversation(id)?.value;
+                let root = conversation.profile_id.map(|leaf| self.root(leaf)).transpose()?.flatten();
+                (Some(id.to_string()), root.into_iter().collect(), self.assurance_in(&conversation))
+            }
+            None if named => {
+                let (caller, roots) = self.caller(query)?;
+                (caller, roots, query.assurance)
+            }
+            None => (None, Vec::new(), Assurance::Claimed),
+        };
         let by = Presenting { brand: query.brand.as_deref(), channel: None, caller };
         let checked = self.transact(|tx| self.check_token(&mut self.people(tx), token, &by)).await?;
         let mut said = LookupToken { valid: false, why_not: None, participant: false, enquiry: None };
@@ -43,9 +67,9 @@ impl Hub {
                 // One person alone is known by it, and it is the one whose enquiry this is.
                 said.participant = said.valid && roots.len() == 1 && roots.first().copied() == token.root;
                 if said.valid {
-                    let assurance = if said.participant { query.assurance } else { Assurance::Claimed };
+                    let audience = Audience::Caller(if said.participant { assurance } else { Assurance::Claimed });
                     let enquiry = self.enquiry(token.enquiry)?.value;
-                    said.enquiry = Some(show_enquiry(enquiry, assurance, self.now(), &mut answer.withheld));
+                    said.enquiry = Some(show_enquiry(&enquiry, audience, self.now(), &mut answer.withheld));
                 }
             }
         }
@@ -62,61 +86,28 @@ impl Hub {
     fn answer(&self, root: throughline_schemas::ProfileId, assurance: Assurance) -> Result<LookupAnswer> {
         let profile = self.profile(root)?.value;
         let live = self.live_enquiries(&profile, ENQUIRIES)?;
-        let now = self.now();
+        let (now, audience) = (self.now(), Audience::Caller(assurance));
         let mut withheld = 0;
-        let enquiries = live.into_iter().map(|enquiry| show_enquiry(enquiry, assurance, now, &mut withheld)).collect();
-        let profile = Some(show_profile(&profile, assurance, &mut withheld));
+        let enquiries = live.iter().map(|enquiry| show_enquiry(enquiry, audience, now, &mut withheld)).collect();
+        let profile = Some(show_profile(&profile, audience, &mut withheld));
         Ok(LookupAnswer { known: true, ambiguous: false, profile, enquiries, withheld, token: None })
     }
 }
 
-/// What may be told to whom: the one place that decides it for look-ups.
-///
-/// Personal data needs a proven speaker; internal values are for our own systems, which an IVR that only asserts a caller id is;
-/// secrets are never told.
-fn allowed(classification: Classification, assurance: Assurance) -> bool {
-    match classification {
-        Classification::Public => true,
-        Classification::Internal => assurance >= Assurance::Asserted,
-        Classification::Pii => assurance >= Assurance::Proven,
-        Classification::Secret => false,
-    }
+fn show_profile(profile: &Profile, audience: Audience, withheld: &mut u32) -> LookupProfile {
+    let fields = disclosure::profile_fields(profile, audience);
+    *withheld += fields.withheld;
+    let language =
+        audience.may_read(disclosure::of_profile_field("language")).then(|| profile.text("language").map(str::to_owned)).flatten();
+    // The language has a place of its own; it is among the fields only where all of them are.
+    let fields = if audience.may_read(Classification::Pii) { fields.value } else { BTreeMap::new() };
+    LookupProfile { id: profile.id, state: profile.state, display_name: disclosure::name(profile, audience), language, fields }
 }
 
-fn show_profile(profile: &Profile, assurance: Assurance, withheld: &mut u32) -> LookupProfile {
-    let personal = allowed(Classification::Pii, assurance);
-    let mut fields = BTreeMap::new();
-    for (name, said) in &profile.fields {
-        if personal {
-            fields.insert(name.clone(), said.value.clone());
-        } else if name != "language" {
-            *withheld += 1;
-        }
-    }
-    LookupProfile {
-        id: profile.id,
-        state: profile.state,
-        display_name: profile.display_name().filter(|_| personal),
-        language: profile.text("language").map(str::to_owned),
-        fields,
-    }
-}
-
-fn show_enquiry(enquiry: Enquiry, assurance: Assurance, now: throughline_schemas::Timestamp, withheld: &mut u32) -> LookupEnquiry {
-    let mut variables = BTreeMap::new();
-    for (name, variable) in enquiry.variables {
-        if variable.expires_at.is_some_and(|expires| now >= expires) {
-            continue;
-        }
-        if allowed(variable.classification, assurance) {
-            variables.insert(name, variable.value);
-        } else {
-            *withheld += 1;
-        }
-    }
-    let reason = Some(enquiry.reason).filter(|_| allowed(Classification::Pii, assurance));
-    *withheld += u32::from(reason.is_none());
-    LookupEnquiry { id: enquiry.id, reason, status: enquiry.status, variables }
+fn show_enquiry(enquiry: &Enquiry, audience: Audience, now: Timestamp, withheld: &mut u32) -> LookupEnquiry {
+    let (variables, reason) = (disclosure::variables(enquiry, audience, now), disclosure::reason(enquiry, audience));
+    *withheld += variables.withheld + reason.withheld;
+    LookupEnquiry { id: enquiry.id, reason: reason.value, status: enquiry.status, variables: variables.value }
 }
 
 /// The identifier that was given; none if it was withheld.
@@ -150,27 +141,5 @@ fn only_one(query: &LookupQuery) -> Result<(IdentityType, &str)> {
     match (given.next(), given.next()) {
         (Some(one), None) => Ok(one),
         _ => Err(HubError::invalid("/", "name exactly one of phone, email, handle, external")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_told_depends_on_classification_and_assurance() {
-        use Assurance::{Asserted, Claimed, Confirmed, Proven};
-        use Classification::{Internal, Pii, Public, Secret};
-        let table = [
-            (Public, [true, true, true, true]),
-            (Internal, [false, true, true, true]),
-            (Pii, [false, false, true, true]),
-            (Secret, [false, false, false, false]),
-        ];
-        for (classification, wanted) in table {
-            for (assurance, wanted) in [Claimed, Asserted, Proven, Confirmed].into_iter().zip(wanted) {
-                assert_eq!(allowed(classification, assurance), wanted, "{classification:?} {assurance:?}");
-            }
-        }
     }
 }

@@ -19,8 +19,10 @@ mod operations;
 mod plugins;
 mod policies;
 mod profiles;
+mod proofs;
 mod system;
 mod tokens;
+mod web_keys;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -187,6 +187,7 @@ impl Hub {
             }
             let decision = DecisionId::from_bytes(fresh());
             people.merge(&Merge { loser_root: loser, survivor_root: survivor, because: reason.to_owned() }, decision)?;
+            self.reconsider(&mut people, survivor)?;
             let evidence = vec![Evidence { rule: "by hand".to_owned(), detail: format!("{by}: {reason}") }];
             people.decide(
                 decision,

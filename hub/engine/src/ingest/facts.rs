@@ -67,7 +67,7 @@ impl Hub {
         for id in named {
             enquiries.extend(self.enquiry_facts(people, arrival, id)?);
         }
-        let sender = self.sender_facts(people, arrival)?;
+        let sender = self.sender_facts(people, context, arrival)?;
         let (assurance, why) = assurance(fact, &sender);
         tokens.remarks.extend(why.map(|why| Evidence { rule: "assurance".to_owned(), detail: why.to_owned() }));
         let stale_ms = self.policies().applying(&context.brand, fact.channel, "").stale_ms;

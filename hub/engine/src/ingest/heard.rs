@@ -6,8 +6,11 @@ use throughline_domain::continuity::automated::{REPEATED_WITHIN_MS, SHORTEST_REP
 use throughline_domain::continuity::sender::SenderFacts;
 use throughline_domain::identity::IdentityKey;
 use throughline_schemas::{Assurance, Channel, Content, Direction, IdentityType, InteractionFact, MessageFacts, Profile, ProfileId};
-use throughline_store::tables::{Endpoint, Endpoints, Identities, Interactions, Leaves, MessageIds, Timeline, read, scan_rows};
+use throughline_store::tables::{
+    ConversationKeys, Conversations, Endpoint, Endpoints, Identities, Interactions, Leaves, MessageIds, Timeline, read, scan_rows,
+};
 
+use super::context::thread_key;
 use super::place::Arrival;
 use super::{ConnectionContext, People};
 use crate::error::Result;
@@ -65,10 +68,11 @@ impl Hub {
     }
 
     /// What is known of the identity that the sender shows.
-    pub(super) fn sender_facts(&self, people: &mut People<'_>, arrival: &Arrival<'_>) -> Result<SenderFacts> {
+    pub(super) fn sender_facts(&self, people: &mut People<'_>, context: &ConnectionContext, arrival: &Arrival<'_>) -> Result<SenderFacts> {
+        let proven_here = self.is_proven(people, context, arrival)?;
         let shown_name = arrival.fact.customer().and_then(|customer| customer.name.clone());
         let (Some(root), Some(key)) = (arrival.person.root.filter(|_| !arrival.person.created), arrival.keys.first()) else {
-            return Ok(SenderFacts { shown_name, ..SenderFacts::default() });
+            return Ok(SenderFacts { shown_name, proven_here, ..SenderFacts::default() });
         };
         let Some(profile) = people.view(root)? else { return Ok(SenderFacts { shown_name, ..SenderFacts::default() }) };
         let known =
@@ -78,8 +82,27 @@ impl Hub {
             last_seen: known.map(|known| known.last_seen),
             known_name: name_of_record(&profile),
             shown_name,
-            proven_here: false,
+            proven_here,
         })
+    }
+
+    /// Whether who speaks in the silo's own thread was proven lately.
+    fn is_proven(&self, people: &mut People<'_>, context: &ConnectionContext, arrival: &Arrival<'_>) -> Result<bool> {
+        let thread = arrival.fact.conversation_key.as_ref().map(|key| (context.id, thread_key(key)));
+        let id = match (arrival.conversation, thread) {
+            (Some(id), _) => Some(id),
+            (None, Some(thread)) => people.tx.get::<ConversationKeys>(&thread)?.map(|row| row.value),
+            (None, None) => None,
+        };
+        let Some(row) = id.map(|id| people.tx.get::<Conversations>(&id)).transpose()?.flatten() else { return Ok(false) };
+        let conversation = row.value;
+        // The same session, and the same identity in it as when it was proven: somebody else's message proves nothing.
+        let same_person = conversation.profile_id.is_some_and(|leaf| Some(leaf) == arrival.person.leaf);
+        let same_root = match (conversation.profile_id, arrival.person.root) {
+            (Some(leaf), Some(root)) => people.root_of(leaf)?.is_some_and(|(own, _)| own == root),
+            _ => false,
+        };
+        Ok((same_person || same_root) && conversation.proven.iter().any(|proven| people.now < proven.until))
     }
 }
 
@@ -102,7 +125,7 @@ impl People<'_> {
 }
 
 /// The name that somebody other than the channel vouches for.
-fn name_of_record(profile: &Profile) -> Option<String> {
+pub(super) fn name_of_record(profile: &Profile) -> Option<String> {
     let said = |field: &str| {
         let attributed = profile.fields.get(field).filter(|said| said.assurance > Assurance::Claimed)?;
         attributed.value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)

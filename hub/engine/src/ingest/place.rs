@@ -16,6 +16,7 @@ use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::loops::Policy;
+use crate::tokens::Spend;
 
 /// How many enquiries are suggested.
 const CANDIDATES: usize = 20;
@@ -45,6 +46,20 @@ impl Hub {
     pub(super) fn place(&self, people: &mut People<'_>, context: &ConnectionContext, arrival: &Arrival<'_>) -> Result<Placed> {
         let (facts, spends) = self.continuity_facts(people, context, arrival)?;
         let decision = decide(&facts);
+        let is_sure = facts.doubt.is_none();
+        self.settle_in(people, context, arrival, decision, &spends, is_sure)
+    }
+
+    /// Writes where an interaction goes, as it was decided. `is_sure`: nothing speaks against the identity it showed.
+    pub(super) fn settle_in(
+        &self,
+        people: &mut People<'_>,
+        context: &ConnectionContext,
+        arrival: &Arrival<'_>,
+        decision: ContinuityDecision,
+        spends: &[(EnquiryId, Spend)],
+        is_sure: bool,
+    ) -> Result<Placed> {
         let led_to = led_to(&decision.placement);
         for (_, spend) in spends.iter().filter(|(enquiry, _)| led_to == Some(*enquiry)) {
             self.spend_token(people, spend)?;
@@ -52,9 +67,7 @@ impl Hub {
         let conversation = self.join_conversation(people, context, arrival, &decision)?;
         let enquiry = self.join_enquiry(people, context, arrival, &decision)?;
         self.note_conversation(people, arrival, conversation, enquiry, &decision)?;
-        if facts.doubt.is_none()
-            && let (Some(leaf), Some(key)) = (arrival.person.leaf, arrival.keys.first())
-        {
+        if is_sure && let (Some(leaf), Some(key)) = (arrival.person.leaf, arrival.keys.first()) {
             people.heard_of(leaf, key)?;
         }
         let verdict = decision.placement.verdict();
@@ -101,6 +114,7 @@ impl Hub {
             subject: subject(fact).map(str::to_owned),
             started_at: fact.occurred_at,
             updated_at: fact.occurred_at,
+            proven: Vec::new(),
         };
         people.tx.put::<Conversations>(&id, &conversation)?;
         if !taken {
@@ -182,7 +196,8 @@ impl Hub {
             brand: context.brand.clone(),
             variables: std::collections::BTreeMap::new(),
             follows,
-            opened_at: people.now,
+            // When what it is about began: a mailbox of last week that is read today holds enquiries of last week.
+            opened_at: arrival.fact.occurred_at.min(people.now),
             updated_at: arrival.fact.occurred_at.min(people.now),
             resolved_at: None,
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use throughline_domain::disclosure::{self, Audience};
 use throughline_domain::sync::{Delta, delta, same_value};
 use throughline_schemas::manifest::{Canonical, Entity};
 use throughline_schemas::sync::{EntitySync, Link, SyncDirection};
@@ -75,7 +76,7 @@ fn profile_fields(entity: &Entity, profile: &Profile, first: bool) -> Fields {
 }
 
 fn enquiry_fields(people: &mut People<'_>, context: &ConnectionContext, enquiry: &Enquiry) -> Result<Fields> {
-    let mut fields: Fields = enquiry.variables.iter().map(|(name, variable)| (name.clone(), variable.value.clone())).collect();
+    let mut fields: Fields = disclosure::variables(enquiry, Audience::Connector, people.now).value;
     fields.insert("hub_id".to_owned(), enquiry.id.to_string().into());
     fields.insert("reason".to_owned(), enquiry.reason.clone().into());
     fields.insert("status".to_owned(), serde_json::to_value(enquiry.status).unwrap_or_default());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use throughline_domain::continuity::sender::are_different_people;
 use throughline_domain::identity::Normalised;
 use throughline_domain::sync::{FieldDecision, FieldOutcome, IngestRecord, VersionOrder, merge, newer};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item};
@@ -12,6 +13,7 @@ use throughline_schemas::{Assurance, Attributed, Change, ChangeKind, IdentityTyp
 use throughline_store::tables::{Leaves, Links, LinksByCanonical, Tx};
 
 use super::context::texts;
+use super::heard::name_of_record;
 use super::links::Ours;
 use super::projection::{Canon, Fields, normalisers, projection};
 use super::{ConnectionContext, ItemOutcome, People, some_names};
@@ -20,6 +22,8 @@ use crate::hub::Hub;
 
 /// Identities taken from one record; more than that is no person.
 const MAX_IDENTITIES: usize = 50;
+/// Persons who share an identity with a record and are looked at again for its sake.
+const CONCERNED: usize = 4;
 
 impl Hub {
     pub(super) fn decide_record(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item) -> Result<ItemOutcome> {
@@ -64,11 +68,13 @@ impl Hub {
         link: Option<Link>,
         theirs: Fields,
     ) -> Result<()> {
-        let identities = identities_of(context, item, &theirs);
+        let mut identities = identities_of(context, item, &theirs);
         let known = match &link {
             Some(link) => link.canonical_id.parse().ok(),
             None => self.profile_named(people, context, item, &theirs)?,
         };
+        let own = known.map(|leaf| people.root_of(leaf)).transpose()?.flatten().map(|(root, _)| root);
+        doubt_shared(people, own, &theirs, &mut identities)?;
         let found = people.resolve(&identities, true, known, None)?;
         let (Some(leaf), Some(root)) = (found.leaf, found.root) else {
             return Err(ConnectorError::new(ErrorClass::InvalidRecord, "the record gives nothing by which a person could be known").into());
@@ -84,8 +90,25 @@ impl Hub {
             self.accept_fields(people, context, item, leaf, accepted, &changed_at)?;
         }
         let is_new = link.is_none();
+        let says_otherwise = |field: &&str| link.as_ref().is_none_or(|link| link.shadow.get(*field) != theirs.get(*field));
+        let shows_more = ["email", "phone"].iter().any(|field| theirs.contains_key(*field) && says_otherwise(field));
         let ours = Ours { id: leaf.to_string(), bytes: *leaf.as_bytes() };
         self.settle(people, context, item, link, theirs, &ours, decisions)?;
+        if shows_more {
+            let mut concerned: Vec<ProfileId> = if found.created { Vec::new() } else { vec![root] };
+            for (identity, _) in &identities {
+                let others = people.roots_holding(&identity.key)?;
+                // What many share says nothing new of any of them.
+                if others.len() <= CONCERNED {
+                    concerned.extend(others.into_iter().filter(|other| *other != root));
+                }
+            }
+            concerned.sort_unstable();
+            concerned.dedup();
+            for concerned in concerned.into_iter().take(CONCERNED) {
+                self.reconsider(people, concerned)?;
+            }
+        }
         if is_new { super::links::mark_enquiries(people, context, leaf) } else { Ok(()) }
     }
 
@@ -200,6 +223,31 @@ pub(super) fn identities_of(context: &ConnectionContext, item: &Item, theirs: &F
     identities.truncate(MAX_IDENTITIES);
     identities.push((record_itself(context, &item.entity, &item.key), Assurance::Confirmed));
     identities
+}
+
+/// An address or number that stands in the record of somebody of quite another name is not one person's alone: a household shares it, or
+/// it was passed on. It still finds both, and decides for neither.
+fn doubt_shared(
+    people: &mut People<'_>,
+    own: Option<ProfileId>,
+    theirs: &Fields,
+    identities: &mut [(Normalised, Assurance)],
+) -> Result<()> {
+    let said = |field: &str| theirs.get(field).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let parts = || Some(format!("{} {}", said("given_name")?, said("family_name")?));
+    let Some(name) = said("display_name").map(str::to_owned).or_else(parts) else { return Ok(()) };
+    for (identity, _) in identities.iter_mut().filter(|(identity, _)| identity.sharing == Sharing::Exclusive) {
+        if !matches!(identity.key.kind, IdentityType::Email | IdentityType::Phone) {
+            continue;
+        }
+        for root in people.roots_holding(&identity.key)?.into_iter().filter(|root| Some(*root) != own).take(CONCERNED) {
+            let other = people.view(root)?.as_ref().and_then(name_of_record);
+            if other.is_some_and(|other| are_different_people(&name, &other)) {
+                identity.sharing = Sharing::Unknown;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The identity that a silo's record is.

@@ -8,6 +8,7 @@ mod flows;
 mod identity;
 mod ingest;
 mod outgoing;
+mod proofs;
 mod scripted;
 mod sending;
 mod supervisor;

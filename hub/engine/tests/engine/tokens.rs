@@ -244,3 +244,31 @@ async fn a_token_of_another_brand_says_nothing() {
     assert_eq!(in_enquiry(&world, enquiry), 1);
     assert!(!outcomes(&world, enquiry).iter().any(|told| told.contains("C5")));
 }
+
+#[tokio::test]
+async fn what_is_known_later_attaches_what_waited_and_questions_what_was_weak() {
+    let world = World::new();
+    let id = world.connect("pbx", json!({"sync": {"contact": {}}})).await;
+    let landline = "+442079460123";
+    let record = |key: &str, name: &str| {
+        world.silo.edit("contact", key, json!({"display_name": name, "email": format!("{name}@example.com"), "phone": landline}))
+    };
+    let now = world.clock.now();
+    world.take(id, vec![record("1", "ada"), mail("m", "ada@example.com", "Late order", now)]).await;
+    let enquiry = world.enquiries()[0].id;
+    world.take(id, vec![call("alone", "1", Some(landline), "ended", &[], now)]).await;
+    assert_eq!(in_enquiry(&world, enquiry), 2, "nobody else is known under this number");
+    // Now Bob is known under it as well: the call may have been his.
+    world.take(id, vec![record("2", "bob")]).await;
+    assert_eq!(in_enquiry(&world, enquiry), 2, "nothing is moved");
+    let questioned = || outcomes(&world, enquiry).iter().filter(|told| told.contains("speaks for another place")).count();
+    assert_eq!(questioned(), 1, "{:?}", outcomes(&world, enquiry));
+    world.take(id, vec![call("both", "1", Some(landline), "ended", &[], now)]).await;
+    assert_eq!(in_enquiry(&world, enquiry), 2, "of two nobody is guessed");
+    // A person says that they are one: what was only suggested attaches, with a decision.
+    let (ada, bob) = (world.who("email:ada@example.com").id, world.who("email:bob@example.com").id);
+    world.hub.merge_profiles(ada, bob, "an agent", "the same person").await.unwrap();
+    assert_eq!(in_enquiry(&world, enquiry), 3);
+    assert!(outcomes(&world, enquiry).iter().any(|told| told.contains("more is known now")));
+    assert_eq!(questioned(), 1);
+}

@@ -132,6 +132,11 @@ fn tokens() {
 #[test]
 fn policies() {
     check::<Policies>(json!({"set": {"default": {"window_hours": 1}}, "at": AT}));
+    check::<WebKeys>(
+        json!({"brand": "shop", "algorithm": "EdDSA", "sealed": "bm9uY2U=", "issuer": "shop", "audience": "hub", "created_at": AT}),
+    );
+    check::<Proofs>(json!({"connection_id": CNX, "type": "email", "value": "ada@example.com", "raw": "Ada@example.com", "hash": "00ff",
+        "attempts_left": 3, "status": "pending", "created_at": AT, "expires_at": AT}));
     check::<Endpoints>(json!({"connection_id": CNX, "address": "shop@shop.test", "first_seen": AT}));
 }
 

@@ -23,8 +23,10 @@ mod link;
 mod merge;
 mod policy;
 mod profile;
+mod proof;
 mod token;
 mod tx;
+mod web_key;
 mod webhook;
 
 pub use api_key::{ApiKeyRecord, ApiKeys, Scope};
@@ -50,8 +52,10 @@ pub use link::{LinkKey, Links, LinksByCanonical};
 pub use merge::{MergeRecord, Merges};
 pub use policy::{Endpoint, Endpoints, Policies, StoredPolicy};
 pub use profile::{Leaf, Leaves};
+pub use proof::{ProofStatus, Proofs, StoredProof};
 pub use token::{BudgetRow, Budgets, ShortCode, ShortCodeKey, ShortCodes, ShortCodesByExpiry, TokenUse, TokenUses};
 pub use tx::{Row, RowPage, TableError, Tx, count_rows, forget_keys, forget_rows, is_of_range, read, scan_rows};
+pub use web_key::{StoredWebKey, WebKeys};
 pub use webhook::{
     WebhookAttempt, WebhookAttempts, WebhookCursor, WebhookCursors, WebhookOutcome, WebhookPending, WebhookPendings, WebhookRecord,
     WebhookSecretRow, Webhooks,

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of IMAP, and nothing of who the customer is beyond what the mail claims.
 
+mod authentication;
 mod automated;
 mod files;
 mod headers;
@@ -77,6 +78,7 @@ pub fn map(raw: &[u8], arrival: Arrival<'_>, files: &mut dyn Files) -> Result<Ma
         },
         attachments: files::attachments(&message, files)?,
         text: text::beginning(&text),
+        authentication: authentication::verdict(&headers, arrival.own),
         ..MessageFacts::default()
     };
     let body = message.parts.first().and_then(|part| raw.get(part.offset_body as usize..)).unwrap_or_default();
@@ -89,7 +91,8 @@ pub fn map_header(header: &[u8], size: u32, arrival: Arrival<'_>) -> Mapped {
     let parsed = MessageParser::default().parse_headers(header).filter(|message| !message.parts.is_empty());
     let Some(message) = parsed else { return bare(key::Body::Size(size), header, note, arrival) };
     let headers = Headers::of(&message);
-    let content = MessageFacts { subject: subject(&message), text: note, ..MessageFacts::default() };
+    let authentication = authentication::verdict(&headers, arrival.own);
+    let content = MessageFacts { subject: subject(&message), text: note, authentication, ..MessageFacts::default() };
     understood(&message, &headers, key::Body::Size(size), arrival, content)
 }
 
