@@ -36,8 +36,12 @@ pub(crate) enum Command {
     /// Who is who: find which records are of one person.
     #[command(subcommand)]
     Identity(Identity),
-    /// Make connections as a YAML file describes them; what is so already stays.
+    /// Make connections, webhooks, flows and policies as a YAML file describes them; what is so already stays.
     Apply(Apply),
+    /// Say what `apply` would change. Ends with 0 if nothing, with 1 if something, with 2 if it cannot tell.
+    Diff(Diff),
+    /// Write what the hub is configured to do as a YAML file for `apply`; secrets as references.
+    Export(Export),
     /// Write a backup of a data folder that no hub is using.
     Backup(Backup),
     /// Bring a backup back into a new data folder.
@@ -348,6 +352,26 @@ pub(crate) struct Apply {
     /// Write the secrets of connections that exist already, too. The hub never shows a secret, so without this those it has are left alone.
     #[arg(long)]
     pub(crate) secrets: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What to compare with.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// A YAML file.
+    #[arg(short, long)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// What to write.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The file to write; standard output by default.
+    #[arg(short, long)]
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

@@ -151,6 +151,12 @@ impl Client {
         self.parsed(self.send(Method::PATCH, path, Some(body), Some(version))?)
     }
 
+    /// Sets anew what is still at this version.
+    pub(crate) fn put<T: DeserializeOwned>(&self, path: &str, version: u64, body: &impl Serialize) -> anyhow::Result<T> {
+        let body = Body::json(body)?;
+        self.parsed(self.send(Method::PUT, path, Some(body), Some(version))?)
+    }
+
     /// An order on what is still at this version.
     pub(crate) fn post_if<T: DeserializeOwned>(&self, path: &str, version: u64, body: &impl Serialize) -> anyhow::Result<T> {
         let body = Body::json(body)?;

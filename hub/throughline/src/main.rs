@@ -47,6 +47,12 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Identity(command) => commands::identity::run(command, json),
         Command::Timeline(command) => commands::timeline::run(&command, json),
         Command::Apply(command) => commands::apply::run(&command, json),
+        // As diff(1) does it: 0 the same, 1 something else, 2 trouble.
+        Command::Diff(command) => Ok(commands::apply::diff(&command, json).unwrap_or_else(|error| {
+            failed(&error, json);
+            ExitCode::from(2)
+        })),
+        Command::Export(command) => commands::export::run(&command, json),
         Command::Backup(command) => commands::backup::run(&command, json),
         Command::Restore(command) => commands::restore::run(&command, json),
         Command::Doctor(command) => commands::doctor::run(&command, json),

@@ -6,6 +6,7 @@
 mod context;
 mod counting;
 mod echo_guest;
+mod flows;
 mod http;
 mod in_process;
 mod ingest;
@@ -60,12 +61,13 @@ fn main() -> anyhow::Result<()> {
 /// A part's name and what measures it.
 type Named = (&'static str, fn() -> Measuring);
 
-fn parts() -> [Named; 5] {
+fn parts() -> [Named; 6] {
     [
         ("ingest", || Box::pin(ingest::measure())),
         ("plugin", || Box::pin(plugin::measure())),
         ("lookup", || Box::pin(lookup::measure())),
         ("context", || Box::pin(context::measure())),
+        ("flows", || Box::pin(flows::measure())),
         ("process", || Box::pin(resident::measure())),
     ]
 }

@@ -1,4 +1,5 @@
-//! `throughline apply`: makes a hub's plugins and connections what a YAML file says. First everything is read and planned, then done.
+//! `throughline apply` and `diff`: make a hub what a YAML file says, or say what it would take. First everything is read and planned,
+//! then done.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,9 @@ use throughline_schemas::ConnectionId;
 
 use super::connection_file::{self, Described};
 use super::plugin::Installed;
+use super::resources::{self, Known, ResourceStep};
 use super::{connection, plugin};
-use crate::arguments::Apply;
+use crate::arguments::{Apply, Diff};
 use crate::client::{Client, Versioned};
 use crate::output;
 
@@ -28,6 +30,15 @@ struct File {
     /// Connections, each as `POST /v1/connections` takes it, but with secrets by reference; or the path of a file with one.
     #[serde(default)]
     connections: Vec<Value>,
+    /// Outbound webhooks, each as `POST /v1/webhooks` takes it, but with its secret by reference.
+    #[serde(default)]
+    webhooks: Vec<Value>,
+    /// Flows: `name`, `spec`, `enabled`; or the path of a file with one.
+    #[serde(default)]
+    flows: Vec<Value>,
+    /// Policies: `continuity`, as `PUT /v1/policies/continuity` takes it.
+    #[serde(default)]
+    policies: resources::PoliciesFile,
 }
 
 /// A component that the file names.
@@ -47,7 +58,10 @@ enum Step {
         version: u64,
         name: String,
         patch: Map<String, Value>,
+        /// What the hub has where the patch says something else.
+        have: Map<String, Value>,
     },
+    Resource(ResourceStep),
     /// `pause` or `resume`.
     Order {
         id: ConnectionId,
@@ -61,10 +75,9 @@ enum Step {
 }
 
 pub(crate) fn run(apply: &Apply, json: bool) -> anyhow::Result<ExitCode> {
-    let (components, described) = read(&apply.file)?;
+    let wanted = read(&apply.file)?;
     let client = Client::new(&apply.remote)?;
-    let mut steps = plan_plugins(components, &plugin::installed(&client)?)?;
-    steps.extend(plan_connections(&described, &connection::all(&client)?, if apply.secrets { Secrets::All } else { Secrets::Missing })?);
+    let steps = plan(wanted, &client, if apply.secrets { Secrets::All } else { Secrets::Missing })?;
     if apply.dry_run {
         let lines: Vec<Value> = steps.iter().map(|step| step.described("would be done")).collect();
         output::print(json, &lines, || steps.iter().map(|step| step.text("would ", "")).collect::<Vec<_>>().join("\n"))?;
@@ -74,21 +87,55 @@ pub(crate) fn run(apply: &Apply, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> anyhow::Result<(Vec<Component>, Vec<Described>)> {
+/// Says what `apply` would change, field by field. Secrets are compared by whether the hub has them: it never shows one.
+pub(crate) fn diff(diff: &Diff, json: bool) -> anyhow::Result<ExitCode> {
+    let wanted = read(&diff.file)?;
+    let client = Client::new(&diff.remote)?;
+    let mut steps = plan(wanted, &client, Secrets::Named)?;
+    steps.retain(|step| !matches!(step, Step::Unchanged { .. }));
+    let lines: Vec<Value> = steps.iter().map(Step::difference).collect();
+    output::print(json, &lines, || {
+        if steps.is_empty() {
+            "nothing would change".to_owned()
+        } else {
+            steps.iter().map(Step::difference_text).collect::<Vec<_>>().join("\n")
+        }
+    })?;
+    Ok(if steps.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the file says, everything it names read.
+struct Wanted {
+    components: Vec<Component>,
+    connections: Vec<Described>,
+    resources: resources::Wanted,
+}
+
+fn read(path: &Path) -> anyhow::Result<Wanted> {
     let base = connection_file::folder_of(path);
     let wrong = || format!("{} is wrong", path.display());
     let file: File = connection_file::typed(connection_file::read(path)?).with_context(wrong)?;
     let components = file.plugins.iter().map(|path| component(&base.join(path))).collect::<anyhow::Result<_>>()?;
-    let mut described = Vec::new();
+    let mut connections = Vec::new();
     let mut names = BTreeSet::new();
     for (index, value) in file.connections.into_iter().enumerate() {
         let one = describe(value, base).with_context(|| format!("connections[{index}]")).with_context(wrong)?;
         if !names.insert(one.connection.name.clone()) {
             return Err(anyhow::anyhow!("connections[{index}]: {:?} is there twice", one.connection.name)).with_context(wrong);
         }
-        described.push(one);
+        connections.push(one);
     }
-    Ok((components, described))
+    let resources = resources::read(file.webhooks, file.flows, file.policies, base).with_context(wrong)?;
+    Ok(Wanted { components, connections, resources })
+}
+
+fn plan(wanted: Wanted, client: &Client, secrets: Secrets) -> anyhow::Result<Vec<Step>> {
+    let mut steps = plan_plugins(wanted.components, &plugin::installed(client)?)?;
+    steps.extend(plan_connections(&wanted.connections, &connection::all(client)?, secrets)?);
+    let (changed, unchanged) = wanted.resources.plan(&Known::of(client)?, secrets)?;
+    steps.extend(changed.into_iter().map(Step::Resource));
+    steps.extend(unchanged.into_iter().map(|(kind, name)| Step::Unchanged { kind, name }));
+    Ok(steps)
 }
 
 fn describe(value: Value, base: &Path) -> anyhow::Result<Described> {
@@ -119,10 +166,12 @@ fn plan_plugin(component: Component, have: &[Installed]) -> anyhow::Result<Step>
 
 /// Which secrets of connections that exist are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Secrets {
+pub(super) enum Secrets {
     /// Those that the hub does not have.
     Missing,
     All,
+    /// None: those that the hub does not have are only named.
+    Named,
 }
 
 fn plan_connections(want: &[Described], have: &[Versioned<ConnectionView>], secrets: Secrets) -> anyhow::Result<Vec<Step>> {
@@ -130,6 +179,7 @@ fn plan_connections(want: &[Described], have: &[Versioned<ConnectionView>], secr
     for described in want {
         let name = &described.connection.name;
         match have.iter().find(|connection| connection.value.name == *name) {
+            None if secrets == Secrets::Named => steps.push(Step::Create(Box::new(described.connection.clone()))),
             None => steps.push(Step::Create(Box::new(described.with_secrets()?))),
             Some(existing) => steps.extend(plan_existing(described, existing, secrets)?),
         }
@@ -144,13 +194,23 @@ fn plan_existing(described: &Described, existing: &Versioned<ConnectionView>, se
         bail!("{name:?} is a connection of the plugin {:?} and cannot become one of {:?}; use another name", have.plugin, want.plugin);
     }
     let mut patch = differences(have, want);
-    let fetched = described.fetch_secrets(|name| secrets == Secrets::All || !have.secret_names.contains(name))?;
-    if !fetched.is_empty() {
-        patch.insert("secrets".to_owned(), json!(fetched));
+    let is_wanted = |name: &String| secrets == Secrets::All || !have.secret_names.contains(name);
+    if secrets == Secrets::Named {
+        let missing: Vec<&String> = described.secrets.keys().filter(|name| is_wanted(name)).collect();
+        if !missing.is_empty() {
+            patch.insert("secrets".to_owned(), json!(missing));
+        }
+    } else {
+        let fetched = described.fetch_secrets(is_wanted)?;
+        if !fetched.is_empty() {
+            patch.insert("secrets".to_owned(), json!(fetched));
+        }
     }
     let mut steps = Vec::new();
     if !patch.is_empty() {
-        steps.push(Step::Update { id, version: existing.version, name: name.clone(), patch });
+        let shown = json!(have);
+        let have = patch.keys().map(|field| (field.clone(), shown.get(field).cloned().unwrap_or_default())).collect();
+        steps.push(Step::Update { id, version: existing.version, name: name.clone(), patch, have });
     }
     if described.says_paused && have.paused != want.paused {
         let verb = if want.paused { "pause" } else { "resume" };
@@ -207,6 +267,7 @@ impl Step {
             Self::Create(new) => connection::create(client, &new).map(drop),
             Self::Update { id, version, patch, .. } => connection::update(client, id, version, &Value::Object(patch)).map(drop),
             Self::Order { id, verb, .. } => connection::order(client, id, verb).map(drop),
+            Self::Resource(step) => step.carry_out(client),
             Self::Unchanged { .. } => Ok(()),
         }
     }
@@ -217,8 +278,40 @@ impl Step {
             Self::Create(new) => ("create", "connection", new.name.clone(), Vec::new()),
             Self::Update { name, patch, .. } => ("update", "connection", name.clone(), patch.keys().map(String::as_str).collect()),
             Self::Order { name, verb, .. } => (verb, "connection", name.clone(), Vec::new()),
+            Self::Resource(step) => {
+                (step.action, step.kind, step.name.clone(), step.changes.iter().map(|(field, ..)| field.as_str()).collect())
+            }
             Self::Unchanged { kind, name } => ("unchanged", kind, name.clone(), Vec::new()),
         }
+    }
+
+    /// Field, what the hub has, what the file says; of secrets only their names.
+    fn changes(&self) -> Vec<(String, Value, Value)> {
+        match self {
+            Self::Update { patch, have, .. } => {
+                let pair = |(field, want): (&String, &Value)| (field.clone(), have.get(field).cloned().unwrap_or_default(), want.clone());
+                patch.iter().map(pair).collect()
+            }
+            Self::Resource(step) => step.changes.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn difference(&self) -> Value {
+        let mut described = self.described("differs");
+        let change = |(field, have, want)| json!({ "field": field, "hub": have, "file": want });
+        described["changes"] = self.changes().into_iter().map(change).collect();
+        described
+    }
+
+    fn difference_text(&self) -> String {
+        let mut text = self.text("would ", "");
+        for (field, have, want) in self.changes() {
+            for (sign, value) in [('-', have), ('+', want)] {
+                text.push_str(&format!("\n  {sign} {field}: {}", output::one_line(&value.to_string(), 2_000)));
+            }
+        }
+        text
     }
 
     fn described(&self, state: &str) -> Value {

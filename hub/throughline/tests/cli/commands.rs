@@ -105,6 +105,52 @@ fn applying_twice_changes_nothing_the_second_time() {
 }
 
 #[test]
+fn what_was_exported_changes_nothing_and_a_difference_is_shown_before_it_is_applied() {
+    let place = Place::new();
+    let (hub, key) = with_plugin(&place);
+    let spec = "{trigger: {change: [enquiry.opened]}, steps: [{name: tell, do: {emit: {type: told}}}]}";
+    let file = |url: &str, spec: &str| {
+        let connection = "{name: notes, plugin: minimal, paused: true, config: {base_url: 'http://127.0.0.1:1'}, \
+                          grants: {hosts: ['{config.base_url}'], private_hosts: [127.0.0.1]}, secrets: {api_token: {env: API_TOKEN}}}";
+        format!(
+            "connections: [{connection}]\nwebhooks: [{{name: desk, url: '{url}', types: ['enquiry.*'], secret: {{file: desk.secret}}}}]\n\
+             flows: [{{name: tells, spec: {spec}}}]\npolicies: {{continuity: {{default: {{window_hours: 5}}}}}}\n"
+        )
+    };
+    place.write("desk.secret", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\n");
+    place.write("hub.yaml", &file("https://desk.example/a", spec));
+    let diff = || hub.run(&place, &key, &["diff", "--file", "hub.yaml"]);
+    let apply = || hub.run(&place, &key, &["apply", "--file", "hub.yaml"]).ok().out;
+    let planned = diff();
+    assert_eq!(planned.code, 1, "{planned:?}");
+    for line in ["would create connection notes", "would create webhook desk", "would create flow tells", "would update policy continuity"]
+    {
+        assert!(planned.out.contains(line), "{planned:?}");
+    }
+    assert_eq!(apply().lines().filter(|line| line.starts_with("created") || line.starts_with("updated")).count(), 4);
+    assert!(apply().lines().all(|line| line.ends_with(": unchanged")));
+    assert_eq!((diff().code, diff().out.as_str()), (0, "nothing would change\n"));
+
+    // What the hub says of itself is what it is; secrets are names of variables.
+    hub.run(&place, &key, &["export", "--file", "exported.yaml"]).ok();
+    let exported = std::fs::read_to_string(place.path("exported.yaml")).unwrap();
+    assert!(exported.contains("DESK_SECRET") && exported.contains("NOTES_API_TOKEN") && !exported.contains("whsec_"), "{exported}");
+    assert_eq!(hub.run(&place, &key, &["diff", "--file", "exported.yaml"]).code, 0);
+
+    place.write("hub.yaml", &file("https://desk.example/b", &spec.replace("told", "said")));
+    let planned = diff();
+    assert_eq!(planned.code, 1);
+    for line in ["- url: \"https://desk.example/a\"", "+ url: \"https://desk.example/b\"", "would update flow tells (spec)"] {
+        assert!(planned.out.contains(line), "{planned:?}");
+    }
+    apply();
+    assert_eq!(diff().code, 0);
+    place.write("hub.yaml", "webhooks: [{name: desk, url: 'https://desk.example/b', secret: whsec_hunter2}]");
+    let wrong = diff();
+    assert!(wrong.code == 2 && wrong.err.contains("webhooks[0]") && !wrong.err.contains("hunter2"), "{wrong:?}");
+}
+
+#[test]
 fn the_example_can_be_applied() {
     let place = Place::new();
     let hub = place.serve();
