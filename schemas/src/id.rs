@@ -127,6 +127,8 @@ ids! {
     RunId = "run";
     /// An endpoint that the hub tells of its changes.
     WebhookId = "whk";
+    /// A suggestion that two profiles are one person's.
+    ReviewId = "rev";
     /// A merge of two profiles, which can be undone by this id.
     MergeId = "mrg";
     /// An entry of the dead-letter list.

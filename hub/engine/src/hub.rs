@@ -113,6 +113,8 @@ pub(crate) struct Inner {
     pub(crate) oauth_used: Mutex<HashMap<[u8; 16], Timestamp>>,
     /// How enquiries are found, as it is set now.
     pub(crate) continuity: RwLock<Arc<ContinuityPolicies>>,
+    /// All profiles as likeness compares them.
+    pub(crate) likeness: crate::likeness::Likeness,
     pub(crate) stopping: watch::Sender<bool>,
     /// How to tell the task of a webhook that there is something for it; held for a look only.
     pub(crate) webhook_wakes: Mutex<crate::webhooks::Wakes>,
@@ -142,6 +144,7 @@ impl Hub {
             in_flight: Mutex::default(),
             key_uses: Mutex::default(),
             oauth_used: Mutex::default(),
+            likeness: crate::likeness::Likeness::default(),
             stopping: watch::channel(false).0,
             webhook_wakes: Mutex::default(),
             flows: crate::flow::FlowState::default(),
@@ -152,6 +155,7 @@ impl Hub {
 
     /// Starts every connection that is not paused. A connection that cannot be opened does not hold up the others.
     pub async fn start(&self) -> Result<()> {
+        tokio::spawn(self.clone().keep_comparing());
         for (id, record) in self.all_connections()? {
             if record.paused {
                 continue;
@@ -192,6 +196,7 @@ impl Hub {
             tracing::warn!("some work in the background did not end in time and is aborted");
         }
         self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.comparing_has_ended().await;
         let store = self.inner.store.clone();
         tokio::task::spawn_blocking(move || store.close()).await.map_err(|error| crate::HubError::Internal(error.to_string()))??;
         Ok(())

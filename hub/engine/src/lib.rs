@@ -12,6 +12,7 @@ mod flow;
 mod hub;
 mod ingest;
 mod lanes;
+mod likeness;
 mod loops;
 mod metrics;
 mod sealed;
@@ -29,10 +30,12 @@ pub use flow::{
 };
 pub use hub::{Hub, HubOptions, PageOf, Paging, Stored};
 pub use ingest::{Accepted, IngestBatch};
+pub use likeness::{IdentityWhatIf, IdentityWhatIfAnswer, MemberView, SaidView, WhatIfPair, WhyView};
 pub use metrics::{Metric, MetricKind};
 pub use throughline_domain::continuity::policy::{ContinuityPolicies, PolicyRule, PolicySettings};
+pub use throughline_domain::identity::IdentityPolicy;
 pub use throughline_store::tables::{
-    AuditEntry, ConflictItem, DeadLetter, PendingUpdate, ProofStatus, RunState, RunStep, Scope, WebhookOutcome,
+    AuditEntry, ConflictItem, DeadLetter, PendingUpdate, ProofStatus, Review, ReviewStatus, RunState, RunStep, Scope, WebhookOutcome,
 };
 pub use views::*;
 pub use webhooks::{NewWebhook, Replay, Replayed, SecretView, WebhookAttemptView, WebhookMade, WebhookPatch, WebhookView};

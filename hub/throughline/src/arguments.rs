@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Lookup(Lookup),
     /// What happened with a customer, newest first.
     Timeline(Timeline),
+    /// Why a customer's profile is as it is: who said what, and what merged it.
+    Why(Why),
     /// Who is who: find which records are of one person.
     #[command(subcommand)]
     Identity(Identity),
@@ -110,6 +112,47 @@ pub(crate) enum Identity {
         #[arg(long)]
         region: Option<String>,
     },
+    /// Profiles of a hub that may be one person's.
+    #[command(subcommand)]
+    Review(Review),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Review {
+    /// List them with the evidence; those that wait for a person by default.
+    List {
+        /// `open`, `accepted` or `rejected`.
+        #[arg(long, default_value = "open")]
+        status: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// They are one person: merge them. It can be undone.
+    Accept {
+        /// The suggestion's id.
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// They are two persons: never suggest or merge them again.
+    Reject {
+        /// The suggestion's id.
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// What is to be explained.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// A profile's id, or an identity as in `lookup`.
+    pub(crate) who: String,
+    /// One field, as `display_name` or `phone`.
+    #[arg(long)]
+    pub(crate) field: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Subcommand)]

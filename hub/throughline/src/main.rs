@@ -45,6 +45,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Connection(command) => commands::connection::run(command, json),
         Command::Lookup(command) => commands::lookup::run(&command, json),
         Command::Identity(command) => commands::identity::run(command, json),
+        Command::Why(command) => commands::why::run(&command, json),
         Command::Timeline(command) => commands::timeline::run(&command, json),
         Command::Apply(command) => commands::apply::run(&command, json),
         // As diff(1) does it: 0 the same, 1 something else, 2 trouble.

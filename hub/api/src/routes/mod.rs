@@ -15,6 +15,7 @@ mod operations;
 pub(crate) mod plugins;
 mod policies;
 mod profiles;
+mod reviews;
 mod system;
 mod web_keys;
 pub(crate) mod webhooks;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Routes {
         oauth::routes,
         hooks::routes,
         profiles::routes,
+        reviews::routes,
         lookup::routes,
         enquiries::routes,
         conversations::routes,

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use throughline_engine::{ContextView, ProfilePatch};
+use throughline_engine::{ContextView, ProfilePatch, WhyView};
 use throughline_schemas::{IdentityLink, IdentityType, Interaction, Profile, ProfileId};
 
 use crate::auth::{Authenticated, Read, Write};
@@ -11,7 +11,7 @@ use crate::etag::IfMatch;
 use crate::extract::{Body, ById, PageQuery, Path, Query, paging};
 use crate::openapi::Routes;
 use crate::problem::Problem;
-use crate::reply::{ListOf, Reply, Tagged, Versioned};
+use crate::reply::{ListOf, NoContent, Reply, Tagged, Versioned};
 use crate::state::Api;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
@@ -29,6 +29,18 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .post("/v1/profiles/{id}/merge", "profiles.merge", "Merge another profile into this one. Nothing is lost; it can be undone.", merge)
         .post("/v1/profiles/{id}/unmerge", "profiles.unmerge", "Take a merged profile out again", unmerge)
+        .post(
+            "/v1/profiles/{id}/keep-apart",
+            "profiles.keep_apart",
+            "Say that another profile is another person: no rule merges them, and they are not suggested",
+            keep_apart,
+        )
+        .get(
+            "/v1/profiles/{id}/why",
+            "profiles.why",
+            "Why it is as it is: who said each value, which profiles it is made of, by which decisions and evidence",
+            why,
+        )
         .get("/v1/profiles/{id}/links", "profiles.links", "Identities linked to it, retracted ones included, with their reasons", links)
         .post("/v1/profiles/{id}/links", "profiles.link", "Link an identity by hand", link)
         .post("/v1/profiles/{id}/unlink", "profiles.unlink", "Retract the link of an identity", unlink)
@@ -56,6 +68,13 @@ struct MergeRequest {
     profile_id: ProfileId,
     /// Why; kept with the decision.
     reason: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WhyQuery {
+    /// One field, as `display_name` or `phone`; all of them if absent.
+    field: Option<String>,
 }
 
 /// Which identity.
@@ -120,6 +139,25 @@ async fn unmerge(
     Body(request): Body<MergeRequest>,
 ) -> Result<Tagged<Profile>, Problem> {
     Ok(Tagged(api.hub.unmerge_profile(path.id, request.profile_id, &who.name(), &request.reason).await?))
+}
+
+async fn keep_apart(
+    State(api): State<Api>,
+    who: Authenticated<Write>,
+    Path(path): ProfilePath,
+    Body(request): Body<MergeRequest>,
+) -> Result<NoContent, Problem> {
+    api.hub.keep_profiles_apart(path.id, request.profile_id, &who.name(), &request.reason).await?;
+    Ok(NoContent)
+}
+
+async fn why(
+    State(api): State<Api>,
+    _: Authenticated<Read>,
+    Path(path): ProfilePath,
+    Query(query): Query<WhyQuery>,
+) -> Result<Reply<WhyView>, Problem> {
+    Ok(Reply(api.hub.why(path.id, query.field.as_deref())?))
 }
 
 async fn links(State(api): State<Api>, _: Authenticated<Read>, Path(path): ProfilePath) -> Result<Reply<ListOf<IdentityLink>>, Problem> {

@@ -12,6 +12,7 @@ mod hooks;
 mod idempotency;
 mod oauth;
 mod paging;
+mod people;
 mod problems;
 mod resources;
 mod robustness;

@@ -7,12 +7,14 @@ pub mod decide;
 mod email;
 pub mod normalise;
 mod phone;
+mod policy;
 pub mod resolve;
 #[cfg(test)]
 mod tests;
 
 pub use decide::{Candidate, IdentityDecision, IdentityFacts, LinkedTo, Merge, Owner, decide};
 pub use normalise::{IdentityKey, NormaliseError, Normalised, QueryError, normalise, parse_query};
+pub use policy::{IdentityPolicy, PolicyError};
 
 /// Whether a canonical mail address stands for a role or a machine and not for a person.
 #[must_use]

@@ -7,8 +7,8 @@ use throughline_schemas::{
     InteractionId, MessageFacts, Participant, ParticipantRole, ThreadEvidence,
 };
 use throughline_store::tables::{
-    Connections, ConversationTimeline, Conversations, Deliveries, Delivery, DeliveryKey, DeliveryWork, Enquiries, EnquiryTimeline,
-    Interactions, MessageIdRow, MessageIds, Present, TimelineKey, Tx, read, scan_rows,
+    Connections, ConversationTimeline, Conversations, Deliveries, Delivery, DeliveryKey, DeliveryWork, Enquiries, Interactions,
+    MessageIdRow, MessageIds, Tx, read, scan_rows,
 };
 
 use super::{page, page_of};
@@ -16,6 +16,7 @@ use crate::HubError;
 use crate::clock::fresh;
 use crate::error::Result;
 use crate::hub::{Hub, PageOf, Paging, Stored};
+use crate::ingest::move_interaction;
 use crate::views::NewMessage;
 
 /// How far back a reply looks for the message it answers.
@@ -238,19 +239,6 @@ fn check_recipients(new: &NewMessage) -> Result<()> {
         return Err(HubError::invalid("/to", format!("name at most {MOST} addresses of 1 to {LONGEST} bytes")));
     }
     Ok(())
-}
-
-fn move_interaction(tx: &mut Tx, id: InteractionId, enquiry: Option<EnquiryId>) -> Result<()> {
-    let Some(mut row) = tx.get::<Interactions>(&id)?.filter(|row| row.value.enquiry_id != enquiry) else { return Ok(()) };
-    let at = row.value.fact.occurred_at;
-    if let Some(from) = row.value.enquiry_id {
-        tx.delete::<EnquiryTimeline>(&TimelineKey { subject: from, at, interaction: id });
-    }
-    if let Some(to) = enquiry {
-        tx.put::<EnquiryTimeline>(&TimelineKey { subject: to, at, interaction: id }, &Present {})?;
-    }
-    row.value.enquiry_id = enquiry;
-    Ok(tx.put::<Interactions>(&id, &row.value)?)
 }
 
 fn fact_of(conversation: &Conversation, message: &OutboundMessage, now: throughline_schemas::Timestamp) -> InteractionFact {

@@ -210,12 +210,15 @@ impl Hub {
         if !shown.members.contains(&member) {
             return Err(HubError::invalid("/profile_id", format!("{member} is not merged into {survivor}")));
         }
+        let decision = DecisionId::from_bytes(fresh());
+        let mut merged_at = self.now();
         self.transact(|tx| {
             let mut people = self.people(tx);
-            let decision = DecisionId::from_bytes(fresh());
-            if !people.unmerge(member, decision)? {
+            let Some(since) = people.unmerge(member, decision)? else {
                 return Err(HubError::conflict(format!("{member} is not merged any more")));
-            }
+            };
+            merged_at = since;
+            people.part_enquiries(survivor, member, since, decision)?;
             let evidence = vec![Evidence { rule: "by hand".to_owned(), detail: format!("{by}: {reason}") }];
             people.decide(
                 decision,
@@ -229,6 +232,8 @@ impl Hub {
             )
         })
         .await?;
+        // What was taken in while the two were being separated was decided before it, and may stand with the other as well.
+        self.transact(|tx| self.people(tx).part_enquiries(survivor, member, merged_at, decision)).await?;
         self.profile(member)
     }
 

@@ -1,7 +1,7 @@
 //! Merges put one profile under another and take that back; facts stay where they are.
 
 use throughline_domain::identity::Merge;
-use throughline_schemas::{Change, ChangeKind, DecisionId, MergeId, ProfileId};
+use throughline_schemas::{Change, ChangeKind, DecisionId, MergeId, ProfileId, Timestamp};
 use throughline_store::tables::{Leaf, Leaves, MergeRecord, Merges};
 
 use super::People;
@@ -44,10 +44,10 @@ impl People<'_> {
         Ok(self.tx.log(&change)?)
     }
 
-    /// Undoes the latest merge of a profile; false if it is not merged. A person said so, so they are never merged again by rule.
-    pub(crate) fn unmerge(&mut self, loser: ProfileId, decision_id: DecisionId) -> Result<bool> {
-        let Some(mut merge) = self.tx.get::<Merges>(&loser)?.filter(|row| row.value.undone_at.is_none()) else { return Ok(false) };
-        let Some((survivor, mut survivor_row)) = self.root_of(loser)? else { return Ok(false) };
+    /// Undoes the latest merge of a profile, and says when it was made; none if it is not merged. A person said so, so they are never merged again by rule.
+    pub(crate) fn unmerge(&mut self, loser: ProfileId, decision_id: DecisionId) -> Result<Option<Timestamp>> {
+        let Some(mut merge) = self.tx.get::<Merges>(&loser)?.filter(|row| row.value.undone_at.is_none()) else { return Ok(None) };
+        let Some((survivor, mut survivor_row)) = self.root_of(loser)? else { return Ok(None) };
         // Of those that came with it, those that were separated meanwhile, or merged elsewhere since, do not go back with it.
         let mut back = Vec::new();
         for member in &merge.value.members {
@@ -87,7 +87,7 @@ impl People<'_> {
             ..self.change(ChangeKind::ProfileUnmerged)
         };
         self.tx.log(&change)?;
-        Ok(true)
+        Ok(Some(merge.value.at))
     }
 
     /// Whether a member stands where it does because of a merge into `root`, directly or by way of others.

@@ -12,6 +12,7 @@ mod interaction;
 mod late;
 mod links;
 mod merges;
+mod parting;
 mod people;
 mod place;
 mod projection;
@@ -30,6 +31,7 @@ use throughline_store::tables::{Cursors, PluginState, StoredCursor, TableError, 
 pub(crate) use context::ConnectionContext;
 pub(crate) use enquiry_record::set_enquiry_field;
 pub(crate) use links::{canonical_bytes, mark_dirty, mark_enquiries, write_link};
+pub(crate) use parting::move_interaction;
 pub(crate) use people::{People, links_of_leaf};
 pub(crate) use projection::{Canon, left_to_write, projection, sync_targets};
 pub(crate) use refuse::bounded;
@@ -105,6 +107,9 @@ impl Hub {
         }
         if total.accepted > 0 && batch.items.iter().any(|item| item.kind != ItemKind::Interaction) {
             self.wake_dispatcher(connection);
+        }
+        if total.accepted > 0 {
+            self.inner.likeness.changed.notify_one();
         }
         let counters = &self.inner.counters;
         counters.add(Counter::Accepted, connection, total.accepted);

@@ -10,11 +10,13 @@ use throughline_schemas::{
 };
 use throughline_store::Store;
 use throughline_store::tables::{
-    DecisionIndex, Decisions, Enquiries, EnquiriesByProfile, Identities, IdentityRow, LatestEnquiries, Leaf, Leaves, Present, Row, Tx, read,
+    DecisionIndex, Decisions, Enquiries, EnquiriesByProfile, Identities, IdentityPolicies, IdentityRow, LatestEnquiries, Leaf, Leaves,
+    Present, Row, Tx, read,
 };
 
 use crate::clock::fresh;
 use crate::error::Result;
+use crate::likeness::{crowded, unblocked};
 
 /// How many merges deep a profile can be looked for: roots are kept flat, so one step is the rule.
 const MAX_DEPTH: usize = 8;
@@ -95,12 +97,15 @@ impl People<'_> {
         interaction: Option<InteractionId>,
         may_create: bool,
     ) -> Result<Found> {
+        let policy = read::<IdentityPolicies>(self.tx.store(), &())?.map(|row| row.value).unwrap_or_default();
+        let identities = &unblocked(&policy, identities)[..];
         let mut candidates = Vec::with_capacity(identities.len());
         let mut cannot_link = Vec::new();
         for (identity, assurance) in identities {
             let key = &identity.key;
             let row = self.tx.get::<Identities>(&(key.kind, key.namespace.clone(), key.value.clone()))?;
             let leaves: Vec<ProfileId> = row.iter().flat_map(|row| row.value.holding()).map(|link| link.profile_id).collect();
+            let identity = &crowded(&policy, identity, leaves.len());
             if leaves.is_empty() {
                 candidates.push(Candidate { identity: identity.clone(), assurance: *assurance, linked_to: None });
             }

@@ -60,6 +60,11 @@ fn people() {
         "evidence": [{"rule": "exclusive identity", "detail": "phone"}], "alternatives": ["another"], "rules": "deterministic-1", "at": AT,
         "profile_id": id::<Value>("pro"), "enquiry_id": id::<Value>("enq"), "interaction_id": id::<Value>("int")}));
     check::<DecisionIndex>(json!({}));
+    check::<Reviews>(json!({"id": id::<Value>("rev"), "profiles": [id::<Value>("pro"), id::<Value>("pro")], "bits": 7.5,
+        "evidence": [{"rule": "phone", "detail": "equal"}], "alternatives": ["two people of one household: 2.0 %"], "model": "shipped-1",
+        "status": "rejected", "at": AT, "decided_at": AT, "decided_by": "anna", "decision_id": id::<Value>("dec")}));
+    check::<IdentityPolicies>(json!({"auto_merge": true, "merge_bits": 25.0, "suggest": false, "suggest_bits": 4.5,
+        "blocked": ["+15550000000"], "most_profiles": {"phone": 5}}));
 }
 
 #[test]

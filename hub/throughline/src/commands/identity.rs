@@ -16,6 +16,7 @@ use crate::output;
 pub(crate) fn run(command: Identity, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         Identity::Resolve { file, region } => resolve(&file, region.as_deref(), json),
+        Identity::Review(command) => super::identity_review::run(command, json),
     }
 }
 

@@ -20,7 +20,8 @@ pub(crate) fn run(timeline: &Timeline, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn who(client: &Client, who: &str) -> anyhow::Result<ProfileId> {
+/// A profile's id, or an identity that leads to one.
+pub(crate) fn who(client: &Client, who: &str) -> anyhow::Result<ProfileId> {
     if let Ok(id) = who.parse() {
         return Ok(id);
     }

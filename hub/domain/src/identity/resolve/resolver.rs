@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::cluster::PINNED;
 use super::crowd::Crowd;
 use super::entry::Entry;
 use super::hash::{self, HashedMap};
@@ -199,6 +200,16 @@ impl Resolver {
         }
         pairs.sort_unstable_by_key(|(one, other, score)| (std::cmp::Reverse(*score), *one, *other));
         pairs
+    }
+
+    /// Records that are alike to this one by at least `least`, those of its own group left out; strongest first.
+    #[must_use]
+    pub fn alike(&self, id: &str, least: Millibits) -> Vec<(&str, Millibits)> {
+        let Some(node) = self.node_of(id) else { return Vec::new() };
+        let edges = self.edges[node as usize].iter().filter(|(_, score)| *score >= least && *score != PINNED);
+        let mut alike: Vec<(&str, Millibits)> = edges.map(|(other, score)| (&*self.entry_of(*other).id, *score)).collect();
+        alike.sort_unstable_by_key(|(other, score)| (std::cmp::Reverse(*score), *other));
+        alike
     }
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = u32> + '_ {
