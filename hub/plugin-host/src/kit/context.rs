@@ -1,8 +1,8 @@
 //! What every check works with: the plugin in its host, the kit's silos, and the record of all that came out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,21 +24,27 @@ pub(crate) type Union = BTreeMap<(String, String), Item>;
 /// A walk that takes more pages than this does not end.
 const MOST_PAGES: usize = 2000;
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What checks work with.
 pub(crate) struct Context {
-    pub(crate) rig: Rig,
+    pub(crate) rig: Arc<Rig>,
     pub(crate) plan: Plan,
     pub(crate) http: Option<Arc<HttpSilo>>,
     pub(crate) tcp: TcpSilos,
     settings: Settings,
     witnessed: Mutex<String>,
     desks: Mutex<Vec<Arc<Desk>>>,
+    /// What came out of connections that are over.
+    texts: Mutex<BTreeSet<String>>,
     _serving: Vec<Serving>,
 }
 
 impl Context {
     /// Starts the kit's silos.
-    pub(crate) async fn new(rig: Rig, plan: Plan) -> Result<Self, KitError> {
+    pub(crate) async fn new(rig: Arc<Rig>, plan: Plan) -> Result<Self, KitError> {
         let (mut serving, mut places) = (Vec::new(), BTreeMap::new());
         let mut http = None;
         if let Some(file) = &plan.http {
@@ -60,7 +66,28 @@ impl Context {
         let config = placed(&plan.config, &places);
         let grants = plan.grants(&manifest.capabilities.hosts, &config);
         let settings = Settings { config, secrets: plan.secrets.clone(), grants };
-        Ok(Self { rig, plan, http, tcp, settings, witnessed: Mutex::default(), desks: Mutex::default(), _serving: serving })
+        let (witnessed, desks, texts) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { rig, plan, http, tcp, settings, witnessed, desks, texts, _serving: serving })
+    }
+
+    /// Another one for the same plugin, with silos of its own: what is ordered of a silo holds for all its connections.
+    pub(crate) async fn sibling(&self) -> Result<Self, String> {
+        Self::new(self.rig.clone(), self.plan.clone()).await.map_err(|error| error.to_string())
+    }
+
+    /// Keeps what came out so far as text alone, the same text once.
+    pub(crate) fn condense(&self) {
+        let desks = std::mem::take(&mut *lock(&self.desks));
+        let witnessed = std::mem::take(&mut *lock(&self.witnessed));
+        let mut texts = lock(&self.texts);
+        texts.extend(desks.iter().map(|desk| desk.text()));
+        texts.extend(witnessed.lines().map(str::to_owned));
+    }
+
+    /// What came out of a sibling, as if it had come out here.
+    pub(crate) fn absorb(&self, sibling: &Self) {
+        sibling.condense();
+        lock(&self.texts).append(&mut lock(&sibling.texts));
     }
 
     /// All silos as they were at the beginning.
@@ -130,7 +157,8 @@ impl Context {
     /// All that came out of the plugin so far, as text.
     pub(crate) fn all_witnessed(&self) -> String {
         let desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept: Vec<String> = desks.iter().map(|desk| desk.text()).collect();
+        let mut kept: Vec<String> = desks.iter().map(|desk| desk.text()).collect();
+        kept.extend(lock(&self.texts).iter().cloned());
         format!("{}{}", self.witnessed.lock().unwrap_or_else(PoisonError::into_inner), kept.join("\n"))
     }
 

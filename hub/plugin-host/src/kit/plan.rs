@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 use throughline_domain::connector::Grants;
+use throughline_schemas::connector::OutboundMessage;
 
 use super::KitError;
 
@@ -34,13 +35,19 @@ pub(crate) struct Plan {
     /// The entities that are read; those the manifest says are readable if absent.
     #[serde(default)]
     pub(crate) read: Option<Vec<String>>,
+    /// A record that the silo has merged into another or moved there.
+    #[serde(default)]
+    pub(crate) moved: Option<MovedPlan>,
     /// What is written.
     #[serde(default)]
     pub(crate) write: Option<WritePlan>,
     /// What is posted to the hook.
     #[serde(default)]
     pub(crate) webhook: Option<WebhookPlan>,
-    /// How many places a listener's stream is cut at.
+    /// What is sent.
+    #[serde(default)]
+    pub(crate) send: Option<SendPlan>,
+    /// A listener's stream is cut at every byte; one that is longer than this at so many places, evenly.
     #[serde(default = "most_cuts")]
     pub(crate) most_cuts: usize,
     /// Checks that are left out, each with its reason.
@@ -52,7 +59,28 @@ pub(crate) struct Plan {
 }
 
 fn most_cuts() -> usize {
-    120
+    4096
+}
+
+/// A record that is another's now.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MovedPlan {
+    pub(crate) entity: String,
+    /// The key it had.
+    pub(crate) key: String,
+    /// The key under which it lives on.
+    pub(crate) into: String,
+}
+
+/// Messages to send.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SendPlan {
+    /// One that the silo delivers.
+    pub(crate) message: OutboundMessage,
+    /// One to a recipient that the silo refuses.
+    pub(crate) refused: OutboundMessage,
 }
 
 /// Writes to one entity.

@@ -50,7 +50,7 @@ impl Rig {
         let prepared = tokio::task::spawn_blocking(move || {
             let mut options = HostOptions::new(plugins, cache);
             options.limits = limits;
-            options.max_instances = 16;
+            options.max_instances = 64;
             let host = Host::new(options)?;
             let program = Arc::new(host.prepare(&component)?);
             Ok((host, program))

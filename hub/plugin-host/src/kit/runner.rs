@@ -1,6 +1,7 @@
 //! Runs all checks on one plugin.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::checks::{self, Check};
@@ -34,7 +35,7 @@ pub async fn test(subject: Subject, mut each: impl FnMut(&Line)) -> Result<Repor
     let plan = Plan::load(&kit)?;
     let declared = manifest_of(&component)?;
     let rig = Rig::open(component, cache, Limits { grace: Duration::from_secs(2), ..Limits::default() }).await?;
-    let context = Context::new(rig, plan).await?;
+    let context = Context::new(Arc::new(rig), plan).await?;
     must_fit(&context)?;
     let readme = kit.parent().unwrap_or(Path::new(".")).join("README.md");
     let extra = checks::Extra { readme, declared, logs };

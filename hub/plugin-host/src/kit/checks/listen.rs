@@ -1,6 +1,7 @@
 //! Listening over a connection that breaks anywhere, says things twice, and must end when told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use throughline_domain::connector::BoxFuture;
@@ -84,31 +85,54 @@ fn places(length: usize, most: usize) -> impl Iterator<Item = usize> {
     (1..length).step_by(length.div_ceil(most.max(1)).max(1))
 }
 
+/// What is tried at one place of the stream.
+type Attempt = for<'c> fn(&'c Context, usize, &'c Union) -> BoxFuture<'c, Verdict>;
+
+/// Several places at a time: most of an attempt is waiting for what may still come.
+const AT_A_TIME: usize = 8;
+
+/// Tries every place of the stream.
+async fn everywhere(context: &Context, attempt: Attempt) -> Verdict {
+    let (wanted, length) = undisturbed(context).await?;
+    let places: Vec<usize> = places(length, context.plan.most_cuts).collect();
+    let next = AtomicUsize::new(0);
+    let workers = (0..AT_A_TIME.min(places.len())).map(|_| work_through(context, &places, &next, &wanted, attempt));
+    futures_util::future::try_join_all(workers).await.map(drop)
+}
+
+async fn work_through(context: &Context, places: &[usize], next: &AtomicUsize, wanted: &Union, attempt: Attempt) -> Verdict {
+    let own = context.sibling().await?;
+    while let Some(at) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+        attempt(&own, *at, wanted).await?;
+        own.condense();
+    }
+    context.absorb(&own);
+    Ok(())
+}
+
 fn cut<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
-    Box::pin(async move {
-        let (wanted, length) = undisturbed(context).await?;
-        for at in places(length, context.plan.most_cuts) {
-            after(context, &Orders { cut: Some(at), ..Orders::default() }, &wanted).await?;
-        }
-        Ok(())
-    })
+    Box::pin(everywhere(context, cut_at))
+}
+
+fn cut_at<'c>(context: &'c Context, at: usize, wanted: &'c Union) -> BoxFuture<'c, Verdict> {
+    Box::pin(async move { after(context, &Orders { cut: Some(at), ..Orders::default() }, wanted).await })
 }
 
 fn pieces<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
+    Box::pin(everywhere(context, split_at))
+}
+
+fn split_at<'c>(context: &'c Context, at: usize, wanted: &'c Union) -> BoxFuture<'c, Verdict> {
     Box::pin(async move {
-        let (wanted, length) = undisturbed(context).await?;
-        for at in places(length, context.plan.most_cuts) {
-            context.order(&Orders { split: Some(at), ..Orders::default() });
-            let connected = context.connect()?;
-            let ended = listen(context, &connected, Some(wanted.len())).await;
-            if let Some(Err(error)) = ended
-                && error.class != ErrorClass::Transient
-            {
-                return Err(format!("in two pieces, the first of {at} bytes: {error}"));
-            }
-            same_news(&listened(&connected.desk), &wanted).map_err(|text| format!("in two pieces, the first of {at} bytes: {text}"))?;
+        context.order(&Orders { split: Some(at), ..Orders::default() });
+        let connected = context.connect()?;
+        let ended = listen(context, &connected, Some(wanted.len())).await;
+        if let Some(Err(error)) = ended
+            && error.class != ErrorClass::Transient
+        {
+            return Err(format!("in two pieces, the first of {at} bytes: {error}"));
         }
-        Ok(())
+        same_news(&listened(&connected.desk), wanted).map_err(|text| format!("in two pieces, the first of {at} bytes: {text}"))
     })
 }
 

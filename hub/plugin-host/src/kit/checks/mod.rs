@@ -1,6 +1,7 @@
 //! The conformance checks, a file for each group. A check is given the plugin and its silos and says what is not as it must be.
 
 mod access;
+mod channel;
 mod hostile;
 mod http;
 mod listen;
@@ -43,6 +44,8 @@ pub(crate) enum Need {
     Sink,
     Webhook,
     Listener,
+    Channel,
+    Messages,
     Http,
     Secrets,
 }
@@ -57,6 +60,11 @@ impl Need {
             Self::Sink => exports("sink"),
             Self::Webhook => exports("webhook"),
             Self::Listener => exports("listener"),
+            Self::Channel => exports("channel"),
+            Self::Messages => exports("channel").or_else(|| {
+                let sends = plugin.manifest.channels.iter().any(|channel| channel.can.iter().any(|can| can == "message"));
+                (!sends).then(|| "the manifest declares no channel for messages".to_owned())
+            }),
             Self::Http => {
                 let speaks = plugin.manifest.capabilities.transports.iter().any(|transport| transport == "http");
                 (!speaks).then(|| "the plugin does not ask for HTTP".to_owned())
@@ -72,9 +80,19 @@ impl Need {
 
 /// All checks in the order they are run.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
-    [manifest::CHECKS, access::CHECKS, read::CHECKS, http::CHECKS, write::CHECKS, webhook::CHECKS, listen::CHECKS, hostile::CHECKS]
-        .into_iter()
-        .flatten()
+    let groups = [
+        manifest::CHECKS,
+        access::CHECKS,
+        read::CHECKS,
+        http::CHECKS,
+        write::CHECKS,
+        webhook::CHECKS,
+        listen::CHECKS,
+        channel::CHECKS,
+        // Looks through all that came before.
+        hostile::CHECKS,
+    ];
+    groups.into_iter().flatten()
 }
 
 /// The verdict on something that must have failed with one of these classes.

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use throughline_domain::connector::BoxFuture;
-use throughline_schemas::connector::{ErrorClass, Found};
+use throughline_schemas::connector::{ErrorClass, Found, ItemKind};
 
-use super::{Check, Extra, Need, Verdict, must_fail};
+use super::{Check, Extra, Need, Verdict, must_fail, wanted};
 use crate::kit::context::{Context, Union, difference, union};
 
 const SOURCE: &[Need] = &[Need::Source];
@@ -18,6 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "read/records-changing-while-paged", needs: SOURCE, run: changing },
     Check { name: "read/unknown-entity", needs: SOURCE, run: unknown_entity },
     Check { name: "read/get", needs: SOURCE, run: get },
+    Check { name: "read/merged-and-moved", needs: SOURCE, run: moved },
 ];
 
 /// What a hub asks for by default.
@@ -163,5 +164,23 @@ fn get<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
             }
         }
         Ok(())
+    })
+}
+
+/// A record that the silo has merged into another, or moved there: it is told as that, and whoever asks for it is sent on.
+fn moved<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
+    Box::pin(async move {
+        let plan = wanted(context.plan.moved.as_ref(), "moved", "silos merge and move records")?;
+        let connected = context.connect()?;
+        let found = context.witness(connected.connector.get(&plan.entity, std::slice::from_ref(&plan.key)).await);
+        let found = found.map_err(|error| format!("{} {}: {error}", plan.entity, plan.key))?;
+        if found != [Found::MovedTo(plan.into.clone())] {
+            return Err(format!("{} {}: got {found:?} and not that it is {} now", plan.entity, plan.key, plan.into));
+        }
+        let all = context.all(&plan.entity, USUAL).await?;
+        match all.get(&(plan.entity.clone(), plan.key.clone())) {
+            Some(item) if item.kind == ItemKind::Merged && item.data["into"] == plan.into.as_str() => Ok(()),
+            other => Err(format!("{} {} is read as {other:?} and not as merged into {}", plan.entity, plan.key, plan.into)),
+        }
     })
 }

@@ -32,6 +32,8 @@ pub(crate) struct TcpSilo {
     orders: Mutex<Orders>,
     /// Bytes said on the connection that said most.
     most_said: AtomicUsize,
+    /// Whole messages heard that a rule had asked for by another delimiter: what was sent, not what was said about it.
+    payloads: AtomicUsize,
     /// How much of an answer that resumes was said before the connection was cut.
     resume_at: AtomicUsize,
     pub(crate) port: u16,
@@ -42,8 +44,14 @@ impl TcpSilo {
     pub(crate) async fn start(protocol: Protocol) -> io::Result<(Arc<Self>, Serving)> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
-        let silo =
-            Arc::new(Self { protocol, orders: Mutex::default(), most_said: AtomicUsize::new(0), resume_at: AtomicUsize::new(0), port });
+        let silo = Arc::new(Self {
+            protocol,
+            orders: Mutex::default(),
+            most_said: AtomicUsize::new(0),
+            payloads: AtomicUsize::new(0),
+            resume_at: AtomicUsize::new(0),
+            port,
+        });
         let serving = silo.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -72,6 +80,12 @@ impl TcpSilo {
     /// Nothing was said yet.
     pub(crate) fn begin_anew(&self) {
         self.resume_at.store(0, Ordering::Relaxed);
+        self.payloads.store(0, Ordering::Relaxed);
+    }
+
+    /// Payloads heard since the beginning.
+    pub(crate) fn payloads(&self) -> usize {
+        self.payloads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_part(&self, part: &str) -> bool {
@@ -98,6 +112,9 @@ impl TcpSilo {
         let mut delimiter = self.protocol.delimiter.clone();
         while !ended {
             let Some(message) = hear(&mut stream, &mut heard, &delimiter).await? else { break };
+            if delimiter != self.protocol.delimiter {
+                self.payloads.fetch_add(1, Ordering::Relaxed);
+            }
             let said = self.protocol.answer(&message, &parts);
             delimiter = said.next_delimiter.clone().unwrap_or_else(|| self.protocol.delimiter.clone());
             let was_cut = self.answer(&mut mouth, &mut stream, &said).await?;
