@@ -7,6 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Timestamp;
+
 /// What kind of failure this is. The hub's retry policy is a function of it, so a connector must choose honestly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -294,6 +296,9 @@ pub struct OutboundMessage {
     /// Sent by a rule, not by a person: stamped so (RFC 3834).
     #[serde(default)]
     pub automatic: bool,
+    /// When the hub was asked to send it. A message that carries a time carries this one, so that it is the same at every attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

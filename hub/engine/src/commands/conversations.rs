@@ -166,6 +166,7 @@ impl Hub {
             token,
             conversation_key: Some(conversation.key.clone()),
             automatic: new.automatic,
+            sent_at: Some(self.now()),
         })
     }
 

@@ -67,6 +67,7 @@ impl Hub {
             token: None,
             conversation_key: None,
             automatic: true,
+            sent_at: Some(self.now()),
         };
         if let Err(error) = connector.send(&message, &proof.to_string()).await {
             self.transact(|tx| set_status(tx, (id, proof), ProofStatus::Canceled)).await?;

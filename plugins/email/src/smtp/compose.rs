@@ -29,7 +29,7 @@ pub(crate) struct Composed {
     pub(crate) raw: Vec<u8>,
 }
 
-/// Writes the mail. Whatever could smuggle in a header field is refused, not repaired.
+/// Writes the mail, dated when it was handed in or, if that is not said, `now`. Whatever could smuggle in a header field is refused, not repaired.
 pub(crate) fn compose(config: &Config, message: &OutboundMessage, idempotency_key: &str, now: Timestamp) -> Result<Composed> {
     let from = sender(config, message)?;
     let to = recipients(message)?;
@@ -42,7 +42,7 @@ pub(crate) fn compose(config: &Config, message: &OutboundMessage, idempotency_ke
     let to_name = message.to_name.as_deref().and_then(shown_name);
     let named = |(place, to): (usize, &String)| Address::new_address(to_name.clone().filter(|_| place == 0), to.clone());
     let mut mail = MessageBuilder::new()
-        .date(Date::new(now.as_millis().max(0) / 1000))
+        .date(Date::new(message.sent_at.unwrap_or(now).as_millis().max(0) / 1000))
         .message_id(message_id.clone())
         .from(Address::new_address(from_name.map(str::to_owned), from.clone()))
         .to(Address::new_list(to.iter().enumerate().map(named).collect()))

@@ -20,6 +20,7 @@ fn message() -> OutboundMessage {
         token: None,
         conversation_key: None,
         automatic: false,
+        sent_at: None,
     }
 }
 
@@ -29,6 +30,13 @@ fn composed(message: &OutboundMessage) -> Composed {
 
 fn parsed(composed: &Composed) -> Message<'_> {
     MessageParser::default().parse(&composed.raw).unwrap()
+}
+
+#[test]
+fn a_mail_that_says_when_it_was_handed_in_is_the_same_at_every_attempt() {
+    let message = OutboundMessage { sent_at: Some(Timestamp::from_millis(NOW - 60_000)), ..message() };
+    let at = |now| compose(&config(), &message, "key-1", Timestamp::from_millis(now)).unwrap().raw;
+    assert_eq!(at(NOW), at(NOW + 3_600_000));
 }
 
 /// The mail must be what a mail server takes: CR only before LF, LF only after CR, no line over 998 bytes, header in ASCII.
