@@ -101,6 +101,12 @@ pub struct Enquiry {
     /// Who owns it: an agent's or a queue's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// Grows whenever the owner changes or it is offered to somebody: who presents an older one has lost it meanwhile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fencing_token: u64,
+    /// Since when it has this owner, or none; absent while that never changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_since: Option<Timestamp>,
     /// The brand it belongs to.
     pub brand: String,
     /// What must survive the change of channel.
@@ -115,4 +121,9 @@ pub struct Enquiry {
     /// When it was resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde hands it over")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

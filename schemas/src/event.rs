@@ -53,6 +53,18 @@ pub enum ChangeKind {
     /// A run of a flow has failed.
     #[serde(rename = "flow.failed")]
     FlowFailed,
+    #[serde(rename = "handoff.offered")]
+    HandoffOffered,
+    #[serde(rename = "handoff.accepted")]
+    HandoffAccepted,
+    #[serde(rename = "handoff.declined")]
+    HandoffDeclined,
+    #[serde(rename = "handoff.expired")]
+    HandoffExpired,
+    #[serde(rename = "handoff.completed")]
+    HandoffCompleted,
+    #[serde(rename = "handoff.failed")]
+    HandoffFailed,
 }
 
 impl ChangeKind {
@@ -77,6 +89,12 @@ impl ChangeKind {
         Self::WebhookDisabled,
         Self::FlowEmitted,
         Self::FlowFailed,
+        Self::HandoffOffered,
+        Self::HandoffAccepted,
+        Self::HandoffDeclined,
+        Self::HandoffExpired,
+        Self::HandoffCompleted,
+        Self::HandoffFailed,
     ];
 
     /// As in JSON: `profile.created` and so on.
@@ -102,6 +120,12 @@ impl ChangeKind {
             Self::WebhookDisabled => "webhook.disabled",
             Self::FlowEmitted => "flow.emitted",
             Self::FlowFailed => "flow.failed",
+            Self::HandoffOffered => "handoff.offered",
+            Self::HandoffAccepted => "handoff.accepted",
+            Self::HandoffDeclined => "handoff.declined",
+            Self::HandoffExpired => "handoff.expired",
+            Self::HandoffCompleted => "handoff.completed",
+            Self::HandoffFailed => "handoff.failed",
         }
     }
 }
@@ -187,7 +211,7 @@ pub struct Evidence {
 pub struct Decision {
     /// Its id.
     pub id: DecisionId,
-    /// What was decided about: `identity`, `continuity`, `merge`, `sync`.
+    /// What was decided about: `identity`, `continuity`, `merge`, `sync`, `handoff`.
     pub subject: String,
     /// What was decided, in one sentence.
     pub outcome: String,

@@ -7,6 +7,7 @@
 pub mod connector;
 pub mod enquiry;
 pub mod event;
+pub mod handoff;
 pub mod id;
 pub mod identity;
 pub mod interaction;
@@ -18,6 +19,7 @@ pub mod time;
 
 pub use enquiry::{Classification, ContextVariable, Enquiry, EnquiryStatus, VariableScope};
 pub use event::{Cause, Change, ChangeKind, Decision, Evidence};
+pub use handoff::{Briefing, Exchange, Handoff, HandoffKind, HandoffState, Meeting, Receiver};
 pub use id::*;
 pub use identity::{Assurance, Identity, IdentityLink, IdentityType, LinkMethod, Sharing};
 pub use interaction::{

@@ -6,7 +6,8 @@ use throughline_schemas::connector::{CheckReport, ConnectorError, Item, Outbound
 use throughline_schemas::manifest::Manifest;
 use throughline_schemas::sync::{EntitySync, Link};
 use throughline_schemas::{
-    Change, ContextVariable, Conversation, Decision, Enquiry, Identity, IdentityLink, Interaction, InteractionFact, Participant, Profile,
+    Change, ContextVariable, Conversation, Decision, Enquiry, Handoff, Identity, IdentityLink, Interaction, InteractionFact, Participant,
+    Profile,
 };
 
 fn schema<T: JsonSchema>() -> Value {
@@ -26,6 +27,7 @@ pub fn json_schemas() -> Vec<(&'static str, Value)> {
         ("enquiry", schema::<Enquiry>()),
         ("entity-sync", schema::<EntitySync>()),
         ("flow", schema::<throughline_domain::flow::FlowSpec>()),
+        ("handoff", schema::<Handoff>()),
         ("identity", schema::<Identity>()),
         ("identity-link", schema::<IdentityLink>()),
         ("interaction", schema::<Interaction>()),

@@ -184,6 +184,7 @@ impl From<HubError> for Problem {
             HubError::NotFound { kind, id } => Self::new(Code::NotFound, format!("there is no {kind} {id}")),
             HubError::Invalid { errors } => invalid(errors),
             HubError::Conflict { detail } => Self::new(Code::Conflict, detail),
+            HubError::Fenced { detail } => Self::new(Code::Fenced, detail),
             HubError::Stale { actual } => {
                 Self::new(Code::Stale, format!("it was changed meanwhile; its version is \"{actual}\" now: read it again"))
             }

@@ -34,6 +34,8 @@ codes! {
     NoSuchRoute = NOT_FOUND, "no-such-route", "There is no such path";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "This path does not take this method";
     Conflict = CONFLICT, "conflict", "It cannot be done in the present state";
+    /// Whoever was faster holds a newer fencing token.
+    Fenced = CONFLICT, "fenced", "Somebody else was faster";
     /// 308 with the survivor's place where that makes sense, else 409.
     Merged = CONFLICT, "merged", "The profile was merged into another";
     IdempotencyRunning = CONFLICT, "idempotency-running", "The same request is still being carried out";

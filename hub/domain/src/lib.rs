@@ -8,6 +8,7 @@ pub mod continuity;
 pub mod disclosure;
 pub mod extract;
 pub mod flow;
+pub mod handoff;
 pub mod identity;
 pub mod outbound;
 pub mod profile;

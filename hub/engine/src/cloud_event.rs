@@ -106,10 +106,12 @@ fn subject(change: &Change) -> Option<String> {
     let conversation = change.conversation_id.map(|id| id.to_string());
     let enquiry = change.enquiry_id.map(|id| id.to_string());
     let profile = change.profile_id.map(|id| id.to_string());
+    let handoff = change.data.get("handoff").and_then(Value::as_str).map(str::to_owned);
     let own = match change.kind.as_str().split_once('.').map_or("", |(thing, _)| thing) {
         "profile" => &profile,
         "enquiry" => &enquiry,
         "conversation" => &conversation,
+        "handoff" => &handoff,
         _ => &interaction,
     };
     own.clone().or(interaction).or(conversation).or(enquiry).or(profile)

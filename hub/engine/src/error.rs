@@ -40,6 +40,11 @@ pub enum HubError {
         /// How, and the remedy.
         detail: String,
     },
+    /// Whoever asks held the enquiry, or was offered it, and somebody else got hold of it meanwhile.
+    Fenced {
+        /// How it stands.
+        detail: String,
+    },
     /// The version given is not the current one.
     Stale {
         /// The current version.
@@ -95,7 +100,11 @@ impl fmt::Display for HubError {
                 let parts: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
                 f.write_str(&parts.join("; "))
             }
-            Self::Conflict { detail } | Self::Full { detail } | Self::TooLarge { detail } | Self::Internal(detail) => f.write_str(detail),
+            Self::Conflict { detail }
+            | Self::Fenced { detail }
+            | Self::Full { detail }
+            | Self::TooLarge { detail }
+            | Self::Internal(detail) => f.write_str(detail),
             Self::Stale { actual } => write!(f, "it has changed meanwhile and is at version {actual} now; read it again"),
             Self::Merged { into } => write!(f, "this profile was merged into {into}"),
             Self::Busy => f.write_str("the hub is busy; try again"),

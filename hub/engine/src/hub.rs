@@ -103,6 +103,8 @@ pub(crate) struct Inner {
     pub(crate) running: tokio::sync::Mutex<BTreeMap<ConnectionId, Running>>,
     /// How to tell a running dispatcher that somebody left a delivery.
     pub(crate) wakes: RwLock<HashMap<ConnectionId, Arc<tokio::sync::Notify>>>,
+    /// How each running connection is.
+    pub(crate) healths: RwLock<HashMap<ConnectionId, Arc<crate::supervisor::Health>>>,
     /// Connectors that are open, for calls from the API.
     pub(crate) open: RwLock<HashMap<ConnectionId, Arc<dyn Connector>>>,
     /// Idempotent requests being carried out.
@@ -121,6 +123,8 @@ pub(crate) struct Inner {
     pub(crate) flows: crate::flow::FlowState,
     /// Tasks that end by themselves when the hub stops.
     pub(crate) background: Mutex<tokio::task::JoinSet<()>>,
+    /// How to wake what happens by time alone.
+    pub(crate) watchdog: crate::handoff::Watchdog,
 }
 
 impl Hub {
@@ -140,6 +144,7 @@ impl Hub {
             contexts: RwLock::default(),
             running: tokio::sync::Mutex::default(),
             wakes: RwLock::default(),
+            healths: RwLock::default(),
             open: RwLock::default(),
             in_flight: Mutex::default(),
             key_uses: Mutex::default(),
@@ -149,13 +154,15 @@ impl Hub {
             webhook_wakes: Mutex::default(),
             flows: crate::flow::FlowState::default(),
             background: Mutex::default(),
+            watchdog: crate::handoff::Watchdog::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Starts every connection that is not paused. A connection that cannot be opened does not hold up the others.
+    /// Starts the watchdog and every connection that is not paused. A connection that cannot be opened does not hold up the others.
     pub async fn start(&self) -> Result<()> {
         tokio::spawn(self.clone().keep_comparing());
+        self.start_watchdog();
         for (id, record) in self.all_connections()? {
             if record.paused {
                 continue;

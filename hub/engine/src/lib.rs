@@ -9,6 +9,7 @@ pub mod commands;
 mod dispatch;
 mod error;
 mod flow;
+mod handoff;
 mod hub;
 mod ingest;
 mod lanes;
@@ -28,6 +29,7 @@ pub use error::{FieldError, HubError, Result};
 pub use flow::{
     DryRun, DryRunDifference, DryRunEntry, DryRunReport, DryRunStep, FlowPatch, FlowVersionView, FlowView, NewFlow, RunFilter, RunView,
 };
+pub use handoff::{HandoffAnswer, HandoffFilter, HandoffPolicyView, NewHandoff, NewInvite, NewMeeting};
 pub use hub::{Hub, HubOptions, PageOf, Paging, Stored};
 pub use ingest::{Accepted, IngestBatch};
 pub use likeness::{IdentityWhatIf, IdentityWhatIfAnswer, MemberView, SaidView, WhatIfPair, WhyView};

@@ -32,6 +32,9 @@ pub(crate) const LISTEN_CURSOR: &str = "listen";
 /// A listener that has run for so long without an error is taken to work.
 const SETTLED: Duration = Duration::from_millis(500);
 
+/// The first wait of [`Patience`].
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+
 /// A running connection.
 pub(crate) struct Running {
     pub(crate) health: Arc<Health>,
@@ -67,6 +70,22 @@ impl Running {
     }
 }
 
+/// How long a loop that fails waits at the least, whatever else works.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(u32);
+
+impl Patience {
+    /// Doubles with every failure in a row: one second, two, four, …
+    fn next(&mut self) -> Duration {
+        self.0 = self.0.saturating_add(1);
+        LEAST_WAIT.saturating_mul(1 << self.0.saturating_sub(1).min(12))
+    }
+    /// It works again.
+    pub(crate) fn renew(&mut self) {
+        self.0 = 0;
+    }
+}
+
 /// What the tasks of one connection share.
 #[derive(Clone)]
 pub(crate) struct Task {
@@ -99,11 +118,15 @@ impl Task {
         *self.stop.borrow()
     }
 
-    /// Waits until the next attempt may be made; false if the connection is stopped first.
-    pub(crate) async fn back_off(&self, error: &ConnectorError) -> bool {
+    /// Waits until the next attempt may be made; false if the connection is stopped first. A sign that the silo is back cuts the wait
+    /// short, less and less so as such signs prove wrong.
+    pub(crate) async fn back_off(&self, error: &ConnectorError, patience: &mut Patience) -> bool {
+        let mut back = self.health.back();
+        back.mark_unchanged();
         let now = self.hub.now();
         let next = self.health.failed(error.clone(), now);
         let wait = Duration::from_millis(u64::try_from(next.since(now)).unwrap_or(0));
+        let at_least = patience.next().min(wait);
         let mut poll_now = self.poll_now.clone();
         poll_now.mark_unchanged();
         let waited = async {
@@ -111,6 +134,7 @@ impl Task {
                 () = tokio::time::sleep(wait) => {}
                 // Somebody wants it now.
                 Ok(()) = poll_now.changed() => {}
+                () = async { tokio::time::sleep(at_least).await; if back.changed().await.is_err() { std::future::pending().await } } => {}
             }
         };
         self.unless_stopped(waited).await.is_some()
@@ -165,6 +189,11 @@ impl Hub {
         self.inner.lifecycles.enter([id.to_string()]).await
     }
 
+    /// The health of a connection that runs.
+    pub(crate) fn health_of(&self, id: ConnectionId) -> Option<Arc<Health>> {
+        self.inner.healths.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&id).cloned()
+    }
+
     /// Tells a connection's dispatcher, if it runs, that there is something for it.
     pub(crate) fn wake_dispatcher(&self, id: ConnectionId) {
         if let Some(wake) = self.inner.wakes.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&id) {
@@ -197,6 +226,7 @@ impl Hub {
         };
         let tasks = spawn_tasks(&task, &context);
         self.inner.wakes.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&task.wake));
+        self.inner.healths.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&task.health));
         self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&connector));
         running.insert(id, Running { health: task.health, hook: task.hook, poll_now, connector, stop, tasks });
         tracing::info!(connection = %id, plugin = %row.value.plugin, "connection started");
@@ -224,6 +254,7 @@ impl Hub {
         let running = self.inner.running.lock().await.remove(&id);
         self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
         self.inner.wakes.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
+        self.inner.healths.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
         if let Some(running) = running {
             running.stop(self.inner.options.stop_within).await;
             tracing::info!(connection = %id, "connection stopped");
@@ -266,6 +297,7 @@ fn spawn_tasks(task: &Task, context: &crate::ingest::ConnectionContext) -> JoinS
 
 /// Asks for the entities of a config-driven connector until the silo answers, then has the connection started with them.
 async fn learn(task: Task) {
+    let mut patience = Patience::default();
     loop {
         let Some(checked) = task.unless_stopped(task.hub.check_connection(task.id)).await else { return };
         match checked {
@@ -273,7 +305,7 @@ async fn learn(task: Task) {
             Ok(_) => return task.hub.start_anew(task.id),
             Err(error) => {
                 tracing::warn!(connection = %task.id, %error, "the silo does not say what it holds; it will be asked again");
-                if !task.back_off(&to_connector_error(&error)).await {
+                if !task.back_off(&to_connector_error(&error), &mut patience).await {
                     return;
                 }
             }
@@ -283,12 +315,13 @@ async fn learn(task: Task) {
 
 /// Runs a listener over and over.
 async fn listen(task: Task) {
+    let mut patience = Patience::default();
     loop {
         let checkpoint = match read::<Cursors>(&task.hub.inner.store, &(task.id, LISTEN_CURSOR.to_owned())) {
             Ok(row) => row.map(|row| row.value.cursor),
             Err(error) => {
                 let error = ConnectorError::new(ErrorClass::Transient, error.to_string());
-                if task.back_off(&error).await {
+                if task.back_off(&error, &mut patience).await {
                     continue;
                 }
                 return;
@@ -307,6 +340,7 @@ async fn listen(task: Task) {
                 () = settle => unreachable!("it waits for ever"),
             }
         };
+        let begun = tokio::time::Instant::now();
         let Some(ended) = task.unless_stopped(run).await else { return };
         let error = match ended {
             Ok(()) => ConnectorError::new(ErrorClass::Transient, "the silo ended the connection"),
@@ -315,7 +349,11 @@ async fn listen(task: Task) {
         };
         tracing::warn!(connection = %task.id, %error, "listener ended; it will be started again");
         task.hub.inner.counters.add(Counter::Restarts, task.id, 1);
-        if !task.back_off(&error).await {
+        // One that ran well for a while has proven that the silo was there.
+        if begun.elapsed() >= SETTLED {
+            patience.renew();
+        }
+        if !task.back_off(&error, &mut patience).await {
             return;
         }
     }

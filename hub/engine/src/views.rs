@@ -16,8 +16,8 @@ use throughline_schemas::connector::ConnectorError;
 use throughline_schemas::manifest::Entity;
 use throughline_schemas::sync::EntitySync;
 use throughline_schemas::{
-    ApiKeyId, Assurance, Classification, ConnectionId, ConversationId, Enquiry, EnquiryId, EnquiryStatus, Interaction, Profile, ProfileId,
-    ProfileState, Timestamp, VariableScope,
+    ApiKeyId, Assurance, Classification, ConnectionId, ConversationId, Enquiry, EnquiryId, EnquiryStatus, Interaction, InteractionId,
+    Profile, ProfileId, ProfileState, Timestamp, VariableScope,
 };
 use throughline_store::tables::PendingUpdate;
 
@@ -485,9 +485,15 @@ pub struct NewMessage {
     /// Whom to; the conversation's customer if absent.
     #[serde(default)]
     pub to: Option<Vec<String>>,
-    /// Written by a rule, not by a person.
+    /// Written by a rule or a bot, not by a person.
     #[serde(default)]
     pub automatic: bool,
+    /// What the customer said that this answers: a second answer to the same is refused with 409, whoever is faster.
+    #[serde(default)]
+    pub answers: Option<InteractionId>,
+    /// The enquiry's fencing token as you know it: refused with 409 if somebody else got hold of the enquiry meanwhile.
+    #[serde(default)]
+    pub fencing_token: Option<u64>,
 }
 
 /// How a person settles a conflict.

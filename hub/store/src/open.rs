@@ -11,8 +11,8 @@ use crate::mark::{Mark, Marked, StoreId};
 use crate::options::{Options, free_space_of};
 use crate::port::{Sequence, StoreError};
 use crate::queue::Queue;
-use crate::sequencer::{Marking, Request, Reserve, Sequencer};
-use crate::status::Status;
+use crate::sequencer::{Marking, Request, Sequencer};
+use crate::status::{Reserve, Status};
 use crate::store::Store;
 use crate::watch::Head;
 
@@ -73,7 +73,9 @@ impl Store {
     /// # Errors
     /// If the sequencer cannot be started.
     pub fn in_memory(options: Options) -> Result<Self, StoreError> {
-        start(Arc::new(MemoryEngine::new()), &options, Around::default())
+        // A disk that runs out can be played in memory too.
+        let reserve = options.free_space.clone().map(|free_space| Reserve { free_space, bytes: options.reserve_bytes });
+        start(Arc::new(MemoryEngine::new()), &options, Around { reserve, ..Around::default() })
     }
 
     /// The store on a pretended disk, for tests of what survives.
@@ -132,9 +134,8 @@ fn start(engine: Arc<dyn KvEngine>, options: &Options, around: Around) -> Result
         engine,
         queue,
         head,
-        status: Arc::new(Status::default()),
+        status: Arc::new(Status::with(reserve)),
         now_ms,
-        reserve,
         marking,
         lock,
         taps: Vec::new(),

@@ -13,7 +13,7 @@ use crate::engine::{KvEngine, WriteBatch};
 use crate::layout::CRASH_GAP;
 use crate::mark::Mark;
 use crate::oneshot::Answer;
-use crate::options::{Clock, FreeSpace};
+use crate::options::Clock;
 use crate::plan::{Plan, Trimmed};
 use crate::port::{Commit, Committed, Sequence, StoreError};
 use crate::queue::{Bounds, Queue};
@@ -65,19 +65,6 @@ impl Decided {
     }
 }
 
-/// The least that must stay free, and how to find out.
-pub(crate) struct Reserve {
-    pub(crate) free_space: FreeSpace,
-    pub(crate) bytes: u64,
-}
-
-impl Reserve {
-    fn check(&self) -> Result<(), StoreError> {
-        let available = (self.free_space)().map_err(|error| StoreError::Io(format!("cannot tell the free space: {error}")))?;
-        if available < self.bytes { Err(StoreError::Full { available, reserve: self.bytes }) } else { Ok(()) }
-    }
-}
-
 /// The side file, and how often it is synchronised.
 pub(crate) struct Marking {
     pub(crate) mark: Mark,
@@ -101,7 +88,6 @@ pub(crate) struct Sequencer {
     pub(crate) head: Arc<Head>,
     pub(crate) status: Arc<Status>,
     pub(crate) now_ms: Clock,
-    pub(crate) reserve: Option<Reserve>,
     pub(crate) marking: Option<Marking>,
     /// Held as long as the engine is open.
     pub(crate) lock: Option<File>,
@@ -168,7 +154,7 @@ impl Sequencer {
         if self.status.has_failed() {
             return Err(StoreError::Closed);
         }
-        self.reserve.as_ref().map_or(Ok(()), Reserve::check)
+        self.status.room()
     }
 
     fn decide(&self, requests: Vec<Request>) -> (Vec<Decided>, WriteBatch, Sequence) {

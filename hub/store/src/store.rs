@@ -185,6 +185,12 @@ impl Store {
         self.inner.status.failure()
     }
 
+    /// Why commits are refused for lack of room, if they would be now. By itself it ends when there is room again.
+    #[must_use]
+    pub fn out_of_room(&self) -> Option<StoreError> {
+        self.inner.status.room().err()
+    }
+
     /// Takes no more commits, finishes those that wait, and lets go of the files: they can be opened again when this returns. Every
     /// clone of the handle is closed with it.
     ///

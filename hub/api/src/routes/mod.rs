@@ -8,6 +8,7 @@ mod conversations;
 mod enquiries;
 mod events;
 mod flows;
+mod handoffs;
 mod hooks;
 mod lookup;
 mod oauth;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Routes {
         lookup::routes,
         enquiries::routes,
         conversations::routes,
+        handoffs::routes,
         operations::routes,
         policies::routes,
         events::routes,

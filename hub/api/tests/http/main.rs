@@ -8,6 +8,7 @@ mod etag;
 mod events;
 mod examples;
 mod flows;
+mod handoffs;
 mod hooks;
 mod idempotency;
 mod oauth;

@@ -38,6 +38,7 @@ enum Rung {
     Token,
     ThreadKey,
     OurMessageId,
+    PendingHandoff,
     KnownReference,
 }
 
@@ -58,6 +59,7 @@ impl Rung {
             Self::Token => "C5 continuity token",
             Self::ThreadKey => "C4 thread key",
             Self::OurMessageId => "C4 answer to our message",
+            Self::PendingHandoff => "C4 pending handoff",
             Self::KnownReference => "C3 known reference",
         }
     }
@@ -67,7 +69,8 @@ impl Rung {
 pub(super) fn references(facts: &ContinuityFacts) -> Vec<Reference<'_>> {
     let tokens = facts.tokens.iter().map(|token| of_token(facts, token));
     let threads = facts.threads.iter().map(|thread| of_thread(facts, thread));
-    let mut all: Vec<Reference<'_>> = tokens.chain(threads).collect();
+    let handoffs = facts.enquiries.iter().filter_map(|enquiry| of_handoff(facts, enquiry));
+    let mut all: Vec<Reference<'_>> = tokens.chain(threads).chain(handoffs).collect();
     all.sort_by(|a, b| a.place().cmp(&b.place()));
     all
 }
@@ -115,6 +118,14 @@ fn of_thread<'a>(facts: &'a ContinuityFacts, thread: &ThreadMatch) -> Reference<
     Reference { rung, enquiry, conversation: Some(thread.conversation), fails, void: enquiry.is_none() }
 }
 
+/// The customer was asked to come, or is being called, on this very channel. Whoever is not surely that customer is not meant; there is
+/// nothing that they hold, so nothing is parked for it.
+fn of_handoff<'a>(facts: &ContinuityFacts, enquiry: &'a EnquiryFacts) -> Option<Reference<'a>> {
+    let meant = enquiry.expected && !facts.sender_shared && facts.sender == Some(enquiry.root);
+    let fails = participant_check(facts, meant);
+    meant.then(|| Reference { rung: Rung::PendingHandoff, enquiry: Some(enquiry), conversation: None, void: fails.is_some(), fails })
+}
+
 const NOT_A_PARTICIPANT: &str = "the sender is no participant";
 
 fn participant_check(facts: &ContinuityFacts, takes_part: bool) -> Option<String> {
@@ -149,7 +160,7 @@ fn domain(address: &str) -> Option<String> {
 
 /// C5 and C4, where the participant check passes.
 pub(super) fn sure(facts: &ContinuityFacts, references: &[Reference<'_>]) -> Option<Placed> {
-    [Rung::Token, Rung::ThreadKey, Rung::OurMessageId].into_iter().find_map(|rung| on_rung(facts, references, rung))
+    [Rung::Token, Rung::ThreadKey, Rung::OurMessageId, Rung::PendingHandoff].into_iter().find_map(|rung| on_rung(facts, references, rung))
 }
 
 /// C3, where the sender takes part or is of the same verified domain.

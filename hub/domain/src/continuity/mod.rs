@@ -43,6 +43,8 @@ pub struct EnquiryFacts {
     pub policy: ContinuityPolicy,
     /// Whether the sender may open it again: not once too often.
     pub may_reopen: bool,
+    /// Its customer is expected on this channel: an open handoff leads there, and its deadline still runs.
+    pub expected: bool,
 }
 
 /// By what a thread was found, strongest first.

@@ -44,6 +44,7 @@ fn enquiry(number: u8, root: u8, status: EnquiryStatus, days: i64) -> EnquiryFac
         reason: format!("reason {number}"),
         policy: ContinuityPolicy::default(),
         may_reopen: true,
+        expected: false,
     }
 }
 
@@ -420,5 +421,26 @@ proptest! {
         prop_assert!(!opens || facts.starts_enquiry && !facts.outbound && facts.automated.is_none());
         let reopens = matches!(decide(&facts).placement, Placement::Attach { reopen: Some(_), .. });
         prop_assert!(!reopens || !facts.outbound && facts.automated.is_none());
+    }
+}
+
+#[test]
+fn a_customer_who_is_expected_on_this_channel_goes_on_with_the_enquiry_that_sent_them() {
+    let expected = |number, root| EnquiryFacts { expected: true, ..enquiry(number, root, Open, 90) };
+    let attached = |facts: &ContinuityFacts| match decide(facts).placement {
+        Placement::Attach { enquiry, .. } => Some(enquiry),
+        _ => None,
+    };
+    // Two are open, of which nothing else would say which.
+    let two = facts(vec![expected(1, ADA), enquiry(2, ADA, Open, 0)]);
+    assert_eq!(attached(&two), Some(enq(1)));
+    assert_eq!(decide(&two).evidence[0].rule, "C4 pending handoff");
+    assert_eq!(attached(&ContinuityFacts { tokens: vec![token(2, ADA)], ..two.clone() }), Some(enq(2)), "a token says more");
+    assert_eq!(attached(&facts(vec![expected(1, ADA), expected(2, ADA)])), None, "expected for two things: a person says for which");
+    assert_eq!(attached(&facts(vec![expected(1, BOB), enquiry(2, ADA, Open, 0)])), Some(enq(2)), "somebody else is expected");
+    let shared = ContinuityFacts { sender_shared: true, ..two.clone() };
+    let claimed = ContinuityFacts { assurance: Assurance::Claimed, ..two };
+    for unsure in [shared, claimed] {
+        assert!(!matches!(decide(&unsure).placement, Placement::Attach { .. } | Placement::Park { .. }), "who it is is not sure enough");
     }
 }

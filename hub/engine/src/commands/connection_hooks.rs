@@ -21,6 +21,10 @@ impl Hub {
         }
         let called = connector.webhook(request).await?;
         let (response, items) = called.value;
+        // Only what the plugin took for its silo's.
+        if let Some(health) = self.health_of(id).filter(|_| response.status < 300) {
+            health.heard_of();
+        }
         if !items.is_empty() || !called.state.is_empty() {
             self.ingest(id, IngestBatch { items, cursor: None, state: called.state }).await?;
         }

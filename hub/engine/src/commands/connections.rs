@@ -102,6 +102,9 @@ impl Hub {
             None => self.open_connector(id, &row.value)?,
         };
         let report = connector.check().await?;
+        if let Some(health) = self.health_of(id) {
+            health.checked(self.now());
+        }
         if let Some(known) = row.value.account_id.as_ref().filter(|known| **known != report.account_id) {
             let detail = format!(
                 "these credentials are of account {:?}, but the connection was made for {known:?}; make a new connection",

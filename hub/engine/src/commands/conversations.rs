@@ -3,12 +3,12 @@
 use throughline_schemas::connector::OutboundMessage;
 use throughline_schemas::interaction::DeliveryState;
 use throughline_schemas::{
-    Change, ChangeKind, Content, Conversation, ConversationId, DecisionId, Direction, EnquiryId, Evidence, Interaction, InteractionFact,
-    InteractionId, MessageFacts, Participant, ParticipantRole, ThreadEvidence,
+    Change, ChangeKind, Content, Conversation, ConversationId, DecisionId, Direction, EnquiryId, Evidence, HandoffKind, Interaction,
+    InteractionFact, InteractionId, MessageFacts, Participant, ParticipantRole, ThreadEvidence,
 };
 use throughline_store::tables::{
-    Connections, ConversationTimeline, Conversations, Deliveries, Delivery, DeliveryKey, DeliveryWork, Enquiries, Interactions,
-    MessageIdRow, MessageIds, Tx, read, scan_rows,
+    Answers, Connections, ConversationTimeline, Conversations, Deliveries, Delivery, DeliveryKey, DeliveryWork, Enquiries, Interactions,
+    MessageIdRow, MessageIds, OpenHandoffs, Tx, read, scan_rows,
 };
 
 use super::{page, page_of};
@@ -30,7 +30,7 @@ const REFERENCES: usize = 30;
 /// How many interactions are moved in one commit.
 const MOVED_AT_ONCE: usize = 50;
 /// The longest text that is sent, in bytes.
-const LONGEST_TEXT: usize = 40 * 1024;
+pub(super) const LONGEST_TEXT: usize = 40 * 1024;
 
 impl Hub {
     /// One conversation.
@@ -47,6 +47,15 @@ impl Hub {
     /// What was said in a conversation, newest first.
     pub fn conversation_interactions(&self, id: ConversationId, paging: Paging) -> Result<PageOf<Interaction>> {
         self.conversation(id)?;
+        self.said_in(id, paging)
+    }
+
+    /// The last of it; nothing in one that is just being begun.
+    fn said_last(&self, id: ConversationId) -> Result<Vec<Interaction>> {
+        Ok(self.said_in(id, Paging { cursor: None, limit: LOOK_BACK })?.items)
+    }
+
+    fn said_in(&self, id: ConversationId, paging: Paging) -> Result<PageOf<Interaction>> {
         page_of(page::<ConversationTimeline>(&self.inner.store, id.as_bytes(), &paging)?, |key, _, _| {
             let Some(id) = ConversationTimeline::interaction(key) else { return Ok(None) };
             Ok(read::<Interactions>(&self.inner.store, &id)?.map(|row| row.value))
@@ -85,6 +94,7 @@ impl Hub {
             return Err(HubError::conflict(format!("connection {connection}, through which this conversation went, was deleted")));
         }
         let id = InteractionId::from_bytes(fresh());
+        self.may_answer(tx, conversation, new, id)?;
         let message = self.outbound(conversation, new, id)?;
         if new.automatic {
             self.spend_automatic(tx, conversation, &message)?;
@@ -125,9 +135,35 @@ impl Hub {
         Ok(interaction)
     }
 
+    /// Refuses whoever lost the enquiry meanwhile, a bot that has handed it over, and a second answer to the same thing said. The rows that
+    /// say so are preconditions of the commit: of two who race only one gets through.
+    fn may_answer(&self, tx: &mut Tx, conversation: &Conversation, new: &NewMessage, id: InteractionId) -> Result<()> {
+        if let Some(answered) = new.answers {
+            let said = tx.get::<Interactions>(&answered)?.filter(|row| row.value.conversation_id == conversation.id);
+            if said.is_none_or(|row| row.value.fact.direction != Direction::Inbound) {
+                return Err(HubError::invalid("/answers", format!("{answered} is nothing that the customer said in this conversation")));
+            }
+            if let Some(before) = tx.get::<Answers>(&answered)? {
+                return Err(HubError::conflict(format!("{answered} was answered by {} already", before.value)));
+            }
+            tx.put::<Answers>(&answered, &id)?;
+        }
+        let guarded = new.fencing_token.is_some() || new.automatic;
+        let Some(enquiry) = conversation.enquiry_id.filter(|_| guarded) else { return Ok(()) };
+        let current = tx.get::<Enquiries>(&enquiry)?.map_or(0, |row| row.value.fencing_token);
+        if let Some(presented) = new.fencing_token.filter(|presented| *presented != current) {
+            let detail = format!("the fencing token {presented} of {enquiry} is not the current one any more; read the enquiry again");
+            return Err(HubError::Fenced { detail });
+        }
+        let open = tx.get::<OpenHandoffs>(&enquiry)?.map(|row| row.value).unwrap_or_default();
+        if new.automatic && open.iter().any(|open| open.kind == HandoffKind::BotToHuman && open.deadline > self.now()) {
+            return Err(HubError::Fenced { detail: format!("{enquiry} is being handed to a person: nothing automatic answers there") });
+        }
+        Ok(())
+    }
+
     fn outbound(&self, conversation: &Conversation, new: &NewMessage, id: InteractionId) -> Result<OutboundMessage> {
-        let page = Paging { cursor: None, limit: LOOK_BACK };
-        let earlier = self.conversation_interactions(conversation.id, page)?.items;
+        let earlier = self.said_last(conversation.id)?;
         let last_inbound = earlier.iter().find(|interaction| interaction.fact.direction == Direction::Inbound);
         let to = match &new.to {
             Some(to) if !to.is_empty() => to.clone(),
@@ -225,14 +261,14 @@ impl Hub {
         let Some(root) = root else { return Ok(None) };
         let profile = self.profile(root)?.value;
         let context = self.connection_context(conversation.connection_id)?;
-        let Some(identity) = context.normalise(identity_type(&conversation), address) else { return Ok(None) };
+        let Some(identity) = context.normalise(identity_type(conversation.channel), address) else { return Ok(None) };
         let key = identity.key;
         let own = profile.identities.iter().any(|own| own.kind == key.kind && own.namespace == key.namespace && own.value == key.value);
         Ok(profile.display_name().filter(|_| own))
     }
 }
 
-fn check_recipients(new: &NewMessage) -> Result<()> {
+pub(super) fn check_recipients(new: &NewMessage) -> Result<()> {
     const MOST: usize = 50;
     const LONGEST: usize = 320;
     let to = new.to.as_deref().unwrap_or_default();
@@ -245,7 +281,7 @@ fn check_recipients(new: &NewMessage) -> Result<()> {
 fn fact_of(conversation: &Conversation, message: &OutboundMessage, now: throughline_schemas::Timestamp) -> InteractionFact {
     let recipients = message.to.iter().map(|address| Participant {
         role: ParticipantRole::Customer,
-        identity_type: Some(identity_type(conversation)),
+        identity_type: Some(identity_type(conversation.channel)),
         address: Some(address.clone()),
         name: None,
         sender: false,
@@ -270,9 +306,10 @@ fn fact_of(conversation: &Conversation, message: &OutboundMessage, now: throughl
     }
 }
 
-fn identity_type(conversation: &Conversation) -> throughline_schemas::IdentityType {
+/// What kind of identifier customers have on a channel.
+pub(super) const fn identity_type(channel: throughline_schemas::Channel) -> throughline_schemas::IdentityType {
     use throughline_schemas::{Channel, IdentityType};
-    match conversation.channel {
+    match channel {
         Channel::Email => IdentityType::Email,
         Channel::Phone | Channel::Sms => IdentityType::Phone,
         Channel::Chat | Channel::Social | Channel::Web | Channel::Other => IdentityType::Handle,

@@ -10,6 +10,7 @@ use super::{expect_version, page, page_of};
 use crate::HubError;
 use crate::clock::fresh;
 use crate::error::Result;
+use crate::handoff::set_by_hand;
 use crate::hub::{Hub, PageOf, Paging, Stored};
 use crate::views::{EnquiryFilter, EnquiryPatch, NewEnquiry, NewVariable};
 
@@ -34,6 +35,8 @@ impl Hub {
             reason: new.reason,
             status: EnquiryStatus::Open,
             owner: new.owner,
+            fencing_token: 1,
+            owner_since: None,
             brand: new.brand.unwrap_or_else(|| "default".to_owned()),
             variables: new.variables.into_iter().map(|(name, variable)| (name, by_hand(variable, now))).collect(),
             follows: None,
@@ -212,6 +215,7 @@ impl Hub {
             return Ok(());
         }
         row.value.updated_at = now;
+        set_by_hand(&mut self.people(tx), &before, &mut row.value)?;
         tx.put::<Enquiries>(&id, &row.value)?;
         if row.value.status != before.status {
             tx.put::<EnquiriesByProfile>(&(row.value.profile_id, id), &row.value.status)?;

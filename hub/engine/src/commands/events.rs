@@ -53,11 +53,17 @@ impl Hub {
         let root = self.root(change.profile_id?).ok()??;
         let context = self.context(root).ok()?;
         let enquiry = change.enquiry_id.and_then(|id| self.enquiry(id).ok()).map(|stored| stored.value);
+        let handoff = enquiry.as_ref().and_then(|enquiry| self.open_handoff(enquiry).ok().flatten());
+        // Read now, not when it was offered: what was said meanwhile belongs to it.
+        let note = handoff.as_ref().and_then(|handoff| handoff.briefing.note.clone());
+        let briefing = enquiry.as_ref().and_then(|enquiry| self.briefing_for_agent(enquiry, note).ok());
         Some(json!({
             "profile": context.profile,
             "display_name": context.profile.display_name(),
             "enquiry": enquiry,
             "enquiries": context.enquiries,
+            "handoff": handoff,
+            "briefing": briefing,
             "recent": context.recent,
         }))
     }

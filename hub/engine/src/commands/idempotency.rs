@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{MutexGuard, PoisonError};
 
-use throughline_store::tables::{IdempotentResponse, IdempotentResponses, read};
+use throughline_store::tables::{IdempotentKey, IdempotentResponse, IdempotentResponses, read, scan_rows};
 
 use crate::error::Result;
 use crate::hub::Hub;
@@ -11,6 +11,9 @@ use crate::views::Begin;
 
 /// How long an answer is kept, in milliseconds: a day.
 const KEPT_MS: i64 = 24 * 3600 * 1000;
+/// How many kept answers a round of tidying up looks at, and how many of them go in one commit: what others want done comes first.
+const SWEPT_AT_ONCE: usize = 512;
+const REMOVED_AT_ONCE: usize = 64;
 
 impl Hub {
     /// Says what to do with a request. After `Fresh`, call [`Hub::idempotent_finish`] or [`Hub::idempotent_abandon`].
@@ -28,7 +31,7 @@ impl Hub {
     }
 
     fn begin_or_stored(&self, name: &(String, String), request: &str) -> Result<Begin> {
-        let row = read::<IdempotentResponses>(&self.inner.store, name)?;
+        let row = read::<IdempotentResponses>(&self.inner.store, &IdempotentKey::new(&name.0, &name.1))?;
         let Some(stored) = row.map(|row| row.value).filter(|stored| self.now().since(stored.at) < KEPT_MS) else {
             return Ok(Begin::Fresh);
         };
@@ -44,12 +47,33 @@ impl Hub {
 
     /// Keeps the answer.
     pub async fn idempotent_finish(&self, scope: &str, key: &str, request: [u8; 32], status: u16, body: &[u8]) -> Result<()> {
-        let name = (scope.to_owned(), key.to_owned());
+        let name = IdempotentKey::new(scope, key);
         let body = String::from_utf8_lossy(body).into_owned();
         let response = IdempotentResponse { request: hex(&request), status, body, at: self.now() };
         let kept = self.transact(|tx| Ok(tx.put::<IdempotentResponses>(&name, &response)?)).await;
         self.idempotent_abandon(scope, key);
         kept
+    }
+
+    /// Tidies up, which the hub does by itself once it is started: removes answers that have served their time, among the next rows after a place; answers where to go on. Each is looked at again when
+    /// it is removed: the key may have been used anew.
+    pub async fn forget_old_answers(&self, after: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+        let page = scan_rows::<IdempotentResponses>(&self.inner.store, &[], after.as_deref(), SWEPT_AT_ONCE)?;
+        let old = |response: &IdempotentResponse| self.now().since(response.at) >= KEPT_MS;
+        let keys: Vec<Vec<u8>> = page.rows.into_iter().filter(|(_, row)| old(&row.value)).map(|(key, _)| key).collect();
+        for keys in keys.chunks(REMOVED_AT_ONCE) {
+            self.transact(|tx| {
+                for key in keys {
+                    let Some(name) = IdempotentKey::of_row(key) else { continue };
+                    if tx.get::<IdempotentResponses>(&name)?.is_some_and(|row| old(&row.value)) {
+                        tx.delete::<IdempotentResponses>(&name);
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(page.next)
     }
 
     /// Forgets a request that came to nothing: it may be tried again.

@@ -86,6 +86,10 @@ impl Hub {
                 }
                 DeliveryKey::send(connection, *interaction)
             }
+            // Its handoff is over; a call that nobody expects any more is not placed.
+            DeliveryWork::Act { handoff, .. } => {
+                return Err(HubError::conflict(format!("{handoff} is over: offer the enquiry again instead")));
+            }
         };
         let fresh = Delivery::new(delivery.work, now);
         tx.put::<Deliveries>(&key, &fresh)?;
@@ -157,7 +161,9 @@ impl Hub {
     fn settle_enquiry_field(&self, people: &mut crate::ingest::People<'_>, id: EnquiryId, field: &str, value: Value) -> Result<()> {
         use throughline_store::tables::{Enquiries, EnquiriesByProfile};
         let Some(mut row) = people.tx.get::<Enquiries>(&id)? else { return Ok(()) };
+        let before = row.value.clone();
         crate::ingest::set_enquiry_field(&mut row.value, field, value, None, people.now);
+        crate::handoff::set_by_hand(people, &before, &mut row.value)?;
         row.value.updated_at = people.now;
         people.tx.put::<Enquiries>(&id, &row.value)?;
         people.tx.put::<EnquiriesByProfile>(&(row.value.profile_id, id), &row.value.status)?;

@@ -15,6 +15,9 @@ impl Hub {
         if let Some(problem) = self.inner.store.failure() {
             reasons.push(problem);
         }
+        if let Some(full) = self.inner.store.out_of_room() {
+            reasons.push(full.to_string());
+        }
         Readiness { ready: reasons.is_empty(), reasons }
     }
 

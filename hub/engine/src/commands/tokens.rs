@@ -61,7 +61,7 @@ impl Hub {
         self.sealed_token(&TokenClaims { enquiry, form, max_uses: None, expires_at }, brand)
     }
 
-    fn sealed_token(&self, claims: &TokenClaims, brand: &str) -> String {
+    pub(crate) fn sealed_token(&self, claims: &TokenClaims, brand: &str) -> String {
         token_text(claims, brand, &|data| self.token_mac(data))
     }
 

@@ -105,6 +105,7 @@ impl Dispatcher {
                 change.profile_id = canonical_id.parse().ok();
                 change.enquiry_id = canonical_id.parse().ok();
             }
+            DeliveryWork::Act { handoff, .. } => change.enquiry_id = self.fail_handoff(tx, *handoff, error)?,
         }
         Ok(tx.log(&change)?)
     }

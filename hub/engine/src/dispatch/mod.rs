@@ -4,6 +4,7 @@
 //! nothing. What a write sends is computed when it is sent. The cursor moves only together with the rows it led to. No lane is held
 //! while a connector is called: a silo may well call our webhook before it answers.
 
+mod act;
 mod effects;
 mod failures;
 mod plan;
@@ -11,11 +12,11 @@ mod send;
 mod write;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use throughline_schemas::Timestamp;
-use throughline_schemas::connector::{ConnectorError, ErrorClass};
+use throughline_schemas::connector::{ConnectorError, ErrorClass, Outcome};
 use throughline_schemas::manifest::Canonical;
 use throughline_store::tables::{
     Deliveries, Delivery, DeliveryKey, DeliveryWork, DispatchCursor, DispatchCursors, Tx, read, scan_rows, trailing_name,
@@ -157,14 +158,17 @@ impl Dispatcher {
                     let is_person = context.entities.get(entity).is_some_and(|entity| entity.canonical == Canonical::Profile);
                     writes.entry((!is_person, entity.clone())).or_default().push(waiting);
                 }
-                DeliveryWork::Send { .. } => sends.push(waiting),
+                DeliveryWork::Send { .. } | DeliveryWork::Act { .. } => sends.push(waiting),
             }
         }
         for waiting in sends {
             if self.must_rest() {
                 return Ok(());
             }
-            self.send(waiting).await?;
+            match waiting.delivery.work {
+                DeliveryWork::Act { .. } => self.act(waiting).await?,
+                _ => self.send(waiting).await?,
+            }
         }
         for ((_, entity), waiting) in writes {
             if self.must_rest() {
@@ -218,12 +222,21 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Deliveries that are due, and when the next one will be.
+    /// Deliveries that are due, and when the next one will be. Of the messages of one conversation only the first that waits, in the
+    /// order in which they were written: whoever reads them must not meet the second before the first. One that is given up lets the
+    /// next go.
     fn due(&self, now: Timestamp) -> Result<(Vec<Waiting>, Option<Timestamp>)> {
         let (mut due, mut next, mut after) = (Vec::new(), None::<Timestamp>, None);
+        let mut spoken_for = BTreeSet::new();
         loop {
             let page = scan_rows::<Deliveries>(&self.task.hub.inner.store, self.task.id.as_bytes(), after.as_deref(), 256)?;
             for (bytes, row) in page.rows {
+                if let DeliveryWork::Send { message, .. } = &row.value.work
+                    && let Some(conversation) = &message.conversation_key
+                    && !spoken_for.insert(conversation.clone())
+                {
+                    continue;
+                }
                 if row.value.not_before <= now {
                     let key = DeliveryKey { connection: self.task.id, name: trailing_name(&bytes).unwrap_or_default() };
                     due.push(Waiting { key, delivery: row.value, version: row.version });
@@ -264,11 +277,9 @@ impl Dispatcher {
     /// A call failed as a whole. If that says something about the connection, the health shows it; if the silo cannot be reached twice
     /// in a row, the other deliveries need not find that out one by one.
     pub(super) fn note_failure(&mut self, error: &ConnectorError) {
-        use ErrorClass::{Ambiguous, Auth, Bug, Config, Permission, Transient};
+        use ErrorClass::{Ambiguous, Transient};
         self.task.hub.inner.counters.add(crate::metrics::Counter::DeliveryFailures, self.task.id, 1);
-        if matches!(error.class, Config | Auth | Permission | Transient | Ambiguous | Bug) {
-            self.task.health.failed(error.clone(), self.task.hub.now());
-        }
+        self.note_unwell(error);
         if matches!(error.class, Transient | Ambiguous) {
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
             if self.failures_in_a_row > 1 {
@@ -278,6 +289,30 @@ impl Dispatcher {
             }
         }
     }
+}
+
+impl Dispatcher {
+    /// The call itself went well, but nothing of what it was for did: if that is not about the records, the health shows it.
+    pub(super) fn note_outcomes(&self, outcomes: &[Outcome]) {
+        if outcomes.iter().any(|outcome| outcome.result.is_ok()) {
+            return;
+        }
+        if let Some(error) = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err()).find(|error| is_about_connection(error)) {
+            self.note_unwell(error);
+        }
+    }
+
+    fn note_unwell(&self, error: &ConnectorError) {
+        if is_about_connection(error) {
+            self.task.health.failed(error.clone(), self.task.hub.now());
+        }
+    }
+}
+
+/// Whether a failure says something about the connection, and not only about what was to be delivered.
+const fn is_about_connection(error: &ConnectorError) -> bool {
+    use ErrorClass::{Ambiguous, Auth, Bug, Config, Permission, Transient};
+    matches!(error.class, Config | Auth | Permission | Transient | Ambiguous | Bug)
 }
 
 fn until(now: Timestamp, then: Timestamp) -> Duration {

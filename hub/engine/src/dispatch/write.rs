@@ -63,7 +63,10 @@ impl Dispatcher {
         self.journal(&mut call).await?;
         let ops: Vec<Op> = call.iter().map(|planned| planned.op.clone()).collect();
         match self.task.connector.write(&entity.name, ops).await {
-            Ok(called) => self.settle(context, entity, call, called.value, called.state).await?,
+            Ok(called) => {
+                self.note_outcomes(&called.value);
+                self.settle(context, entity, call, called.value, called.state).await?;
+            }
             Err(error) => {
                 let may_be_one_op = matches!(error.class, ErrorClass::Bug | ErrorClass::InvalidRecord | ErrorClass::Unsupported);
                 if may_be_one_op && call.len() > 1 {

@@ -119,7 +119,14 @@ impl Hub {
             }
             None => self.flow_conversation(subject)?.ok_or_else(|| no_record("conversation"))?,
         };
-        let message = NewMessage { text: text("text").unwrap_or_default(), subject: text("subject"), to: None, automatic: true };
+        let message = NewMessage {
+            text: text("text").unwrap_or_default(),
+            subject: text("subject"),
+            to: None,
+            automatic: true,
+            answers: None,
+            fencing_token: None,
+        };
         self.check_message(&conversation, &message)?;
         let interaction = self.queue_message(tx, &conversation, &message)?;
         Ok(Effect { output: json!({ "interaction_id": interaction.id }), wake: Some(conversation.connection_id) })

@@ -52,6 +52,7 @@ impl Hub {
         let id = enquiry.id;
         if enquiry != before {
             enquiry.updated_at = people.now;
+            crate::handoff::set_by_hand(people, &before, &mut enquiry)?;
             people.tx.put::<Enquiries>(&id, &enquiry)?;
             people.tx.put::<EnquiriesByProfile>(&(enquiry.profile_id, id), &enquiry.status)?;
             let profile_id = people.root_of(enquiry.profile_id)?.map(|(root, _)| root);
@@ -105,6 +106,8 @@ impl Hub {
             reason: String::new(),
             status: EnquiryStatus::Open,
             owner: None,
+            fencing_token: 1,
+            owner_since: None,
             brand: context.brand.clone(),
             variables: BTreeMap::new(),
             follows: None,

@@ -240,6 +240,8 @@ impl Hub {
         let may_open = matches!(enquiry.status, EnquiryStatus::Waiting | EnquiryStatus::Resolved);
         let may_reopen = !may_open || self.may_reopen(people, id, &arrival.counterparty(), &policy)?;
         let policy = policy.of(self);
+        let open = crate::handoff::open_of(people, id)?;
+        let expected = open.iter().any(|open| open.channel == Some(arrival.fact.channel) && open.deadline > people.now);
         Ok(Some(EnquiryFacts {
             id,
             root,
@@ -251,6 +253,7 @@ impl Hub {
             reason: enquiry.reason,
             policy,
             may_reopen,
+            expected,
         }))
     }
 }

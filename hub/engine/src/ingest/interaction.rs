@@ -96,7 +96,8 @@ impl Hub {
         };
         self.write_interaction(people, &interaction)?;
         self.log_interaction(people, ChangeKind::InteractionAccepted, &interaction, &person, Some(&placed))?;
-        log_ringing(people, None, &interaction, &person)
+        log_ringing(people, None, &interaction, &person)?;
+        self.handoffs_met(people, &interaction)
     }
 
     /// A newer version of a known interaction: a call that was ringing and is now answered.
@@ -145,7 +146,8 @@ impl Hub {
         }
         self.write_interaction(people, &interaction)?;
         self.log_interaction(people, ChangeKind::InteractionUpdated, &interaction, &person, None)?;
-        log_ringing(people, Some(&before), &interaction, &person)
+        log_ringing(people, Some(&before), &interaction, &person)?;
+        self.handoffs_met(people, &interaction)
     }
 
     /// Finds the customer of an interaction that had none so far, if this version shows another than the last did.

@@ -193,6 +193,8 @@ impl Hub {
             reason: reason(arrival.fact),
             status: EnquiryStatus::Open,
             owner: None,
+            fencing_token: 1,
+            owner_since: None,
             brand: context.brand.clone(),
             variables: std::collections::BTreeMap::new(),
             follows,

@@ -7,6 +7,8 @@ use throughline_domain::sync::breaker::{Breaker, BreakerState};
 use throughline_schemas::Timestamp;
 use throughline_schemas::connector::{ConnectorError, ErrorClass};
 
+use tokio::sync::watch;
+
 use crate::HealthState;
 
 /// What only a person can mend is tried again this seldom, in milliseconds.
@@ -25,6 +27,8 @@ struct State {
 pub(crate) struct Health {
     state: Mutex<State>,
     dispatched: AtomicU64,
+    /// Told when there is reason to believe that the silo is back, to whoever waits for its time to try again.
+    back: watch::Sender<()>,
 }
 
 /// Health at a moment.
@@ -51,7 +55,34 @@ impl Health {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         state.breaker.record_success(now);
         state.last_success = Some(now);
-        state.next_attempt = None;
+        let failing = state.next_attempt.take().is_some();
+        // A wrong password is not mended by something else that works.
+        let mendable = state.last_error.as_ref().is_none_or(|(error, _)| !needs_attention(error));
+        drop(state);
+        if failing && mendable {
+            self.back.send_replace(());
+        }
+    }
+
+    /// A person has looked, and it works: whatever waits may try again.
+    pub(crate) fn checked(&self, now: Timestamp) {
+        self.worked(now);
+        self.back.send_replace(());
+    }
+
+    /// The silo spoke to us by itself, so it is there; whether we may speak to it must still be tried.
+    pub(crate) fn heard_of(&self) {
+        let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let waits = state.next_attempt.is_some() && state.last_error.as_ref().is_some_and(|(error, _)| !needs_attention(error));
+        drop(state);
+        if waits {
+            self.back.send_replace(());
+        }
+    }
+
+    /// Resolves when there is reason to believe that the silo is back.
+    pub(crate) fn back(&self) -> watch::Receiver<()> {
+        self.back.subscribe()
     }
 
     /// Something failed; answers when it may be tried again.

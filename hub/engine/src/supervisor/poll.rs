@@ -9,7 +9,7 @@ use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind,
 use throughline_schemas::manifest::{Canonical, Deletes};
 use throughline_store::tables::{Cursors, Links, read, scan_rows};
 
-use super::Task;
+use super::{Patience, Task};
 use crate::ingest::IngestBatch;
 use crate::services::to_connector_error;
 
@@ -29,6 +29,7 @@ pub(super) async fn run(mut task: Task, entity: String, canonical: Canonical, ev
         }
     }
     let mut first = canonical == Canonical::Profile;
+    let mut patience = Patience::default();
     loop {
         task.poll_now.mark_unchanged();
         let Some(polled) = task.unless_stopped(walk(&task, &entity)).await else { return };
@@ -37,6 +38,7 @@ pub(super) async fn run(mut task: Task, entity: String, canonical: Canonical, ev
         }
         match polled {
             Ok(()) => {
+                patience.renew();
                 task.health.worked(task.hub.now());
                 let mut poll_now = task.poll_now.clone();
                 let wait = async move {
@@ -51,7 +53,7 @@ pub(super) async fn run(mut task: Task, entity: String, canonical: Canonical, ev
             }
             Err(error) => {
                 tracing::warn!(connection = %task.id, %entity, %error, "reading failed; it will be tried again");
-                if !task.back_off(&error).await {
+                if !task.back_off(&error, &mut patience).await {
                     return;
                 }
             }

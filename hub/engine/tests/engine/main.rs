@@ -5,6 +5,8 @@ mod commands;
 mod contract;
 mod desk;
 mod flows;
+mod handoff_race;
+mod handoffs;
 mod identity;
 mod ingest;
 mod outgoing;

@@ -140,8 +140,15 @@ pub(crate) fn version_of(name: &str, version: &str) -> InstalledPlugin {
             {"name": "case", "canonical": "enquiry", "readable": true, "cursor": "opaque", "writes": writes(4),
              "fields": {"hub_id": field, "reason": field, "status": field, "customer": field, "order": field}},
         ],
-        "channels": [{"channel": "email", "can": ["message"]}],
-        "actions": {"note": {"summary": "makes a note", "input": {"type": "object"}, "output": {"type": "object"}}},
+        "channels": [{"channel": "email", "can": ["message"]}, {"channel": "phone", "can": ["call"]}],
+        "actions": {
+            "note": {"summary": "makes a note", "input": {"type": "object"}, "output": {"type": "object"}},
+            "originate": {
+                "summary": "places a call",
+                "input": {"type": "object", "required": ["customer", "agent"], "properties": {"customer": {"type": "string", "minLength": 3}}},
+                "output": {},
+            },
+        },
     });
     let exports = ["source", "sink", "webhook", "listener", "channel"];
     InstalledPlugin {
@@ -361,10 +368,19 @@ impl Connector for Scripted {
     }
     fn act<'a>(&'a self, action: &'a str, input: &'a Value, key: &'a str) -> BoxFuture<'a, Result<Called<Value>, ConnectorError>> {
         Box::pin(async move {
-            let mut state = self.silo.state();
-            state.acts.push((action.to_owned(), input.clone(), key.to_owned()));
-            match state.act_errors.pop_front() {
-                Some(error) => Err(error),
+            let (fault, refused) = {
+                let mut state = self.silo.state();
+                // Calls of our handoffs meet the faults of what is sent; notes have errors of their own.
+                let fault = if action == "originate" { state.faults.pop_front() } else { None };
+                if !matches!(fault, Some(Fault::Op(_) | Fault::Call(_))) {
+                    state.acts.push((action.to_owned(), input.clone(), key.to_owned()));
+                }
+                (fault, state.act_errors.pop_front())
+            };
+            match fault {
+                Some(Fault::Op(error) | Fault::Call(error) | Fault::OpAfter(error)) => Err(error),
+                Some(Fault::Hang) => std::future::pending().await,
+                None if refused.is_some() => Err(refused.unwrap()),
                 None => called(input.clone()),
             }
         })

@@ -93,3 +93,31 @@ async fn a_message_that_was_under_way_in_a_crash_is_left_to_a_person() {
     assert_eq!((world.silo.state().sent.len(), world.letters().len()), (1, 1));
     assert_eq!(world.letters()[0].error.class, ErrorClass::Ambiguous);
 }
+
+#[tokio::test]
+async fn messages_of_one_conversation_stay_in_order_and_hold_up_no_other() {
+    let world = World::new();
+    let (id, first) = conversation(&world).await;
+    world.take(id, vec![mail("m2", "bob@example.com", "Other", world.clock.now())]).await;
+    let second = world.timeline(world.who("email:bob@example.com").id)[0].conversation_id;
+    world.hub.pause_connection(id).await.unwrap();
+    let in_order = [say(&world, first).await, say(&world, first).await, say(&world, first).await].map(|sent| sent.id.to_string());
+    let beside = say(&world, second).await.id.to_string();
+    // The first waits; had the others passed it, they would be there before it.
+    world.silo.fault(Fault::Op(error(ErrorClass::Transient).with_retry_after_ms(20)));
+    world.hub.resume_connection(id).await.unwrap();
+    until(|| world.silo.state().sent.len() == 4).await;
+    let sent: Vec<String> = world.silo.state().sent.iter().map(|(_, key)| key.clone()).collect();
+    let of_first: Vec<&String> = sent.iter().filter(|key| in_order.contains(key)).collect();
+    assert_eq!(of_first, in_order.iter().collect::<Vec<_>>());
+    assert_eq!(sent[0], beside, "another conversation is not held up");
+
+    world.hub.pause_connection(id).await.unwrap();
+    let refused = say(&world, first).await;
+    let next = say(&world, first).await;
+    world.silo.fault(Fault::Op(error(ErrorClass::InvalidRecord)));
+    world.hub.resume_connection(id).await.unwrap();
+    until(|| world.silo.state().sent.len() == 5).await;
+    assert_eq!(world.silo.state().sent[4].1, next.id.to_string(), "what is given up lets the next go");
+    assert_eq!(world.letters()[0].delivery.as_ref().map(|delivery| delivery.since), Some(refused.accepted_at));
+}

@@ -148,3 +148,108 @@ async fn another_accounts_credentials_start_nothing() {
     assert!(view.paused && view.paused_because.unwrap().contains("somebody else's"));
     assert_eq!(world.hub.connection_health(id).await.unwrap().state, HealthState::NeedsAttention);
 }
+
+async fn state_of(world: &World, id: throughline_schemas::ConnectionId) -> HealthState {
+    world.hub.connection_health(id).await.unwrap().state
+}
+
+async fn becomes(world: &World, id: throughline_schemas::ConnectionId, wanted: HealthState) {
+    for _ in 0..2000 {
+        if state_of(world, id).await == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never became {wanted:?}: {:?}", world.hub.connection_health(id).await);
+}
+
+#[tokio::test]
+async fn writes_that_fail_show_in_the_health_without_a_poll() {
+    let world = World::new();
+    let id = world.crm().await;
+    until(|| world.silo.state().reads.len() == 2).await;
+    becomes(&world, id, HealthState::Healthy).await;
+    let polls = world.silo.state().reads.len();
+    // Each write is answered, and each with "not now"; the call itself goes well.
+    for _ in 0..40 {
+        world.silo.fault(Fault::Op(error(ErrorClass::Transient).with_retry_after_ms(20)));
+    }
+    world.take(id, vec![mail("m", "ada@example.com", "Hi", world.clock.now())]).await;
+    for _ in 0..2000 {
+        if matches!(state_of(&world, id).await, HealthState::Failing | HealthState::Broken) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let health = world.hub.connection_health(id).await.unwrap();
+    assert!(matches!(health.state, HealthState::Failing | HealthState::Broken), "{health:?}");
+    assert_eq!(health.last_error.map(|error| error.class), Some(ErrorClass::Transient));
+    world.silo.state().faults.clear();
+    becomes(&world, id, HealthState::Healthy).await;
+    assert_eq!(world.silo.state().reads.len(), polls, "no poll has told");
+}
+
+#[tokio::test]
+async fn a_sign_that_the_silo_is_back_cuts_a_long_wait_short() {
+    let world = World::new();
+    let put = |page| world.silo.state().pages.entry("contact".to_owned()).or_default().push_back(page);
+    // The poll is to wait for ten minutes each time.
+    let patience = || Err(error(ErrorClass::Transient).with_retry_after_ms(600_000));
+    put(patience());
+    let id = world.connect("crm", json!({"sync": {"contact": {"poll_seconds": 3600}}})).await;
+    let polls = || world.silo.state().reads.len();
+    until(|| polls() == 1).await;
+    becomes(&world, id, HealthState::Failing).await;
+    put(patience());
+    world.hub.check_connection(id).await.unwrap();
+    until(|| polls() == 2).await;
+    becomes(&world, id, HealthState::Failing).await;
+    let posted = throughline_schemas::connector::HttpRequest {
+        method: "POST".to_owned(),
+        url: "/".to_owned(),
+        headers: Vec::new(),
+        body: Some(b"[]".to_vec()),
+    };
+    world.hub.inbound_hook(id, posted).await.unwrap();
+    until(|| polls() == 3).await;
+    becomes(&world, id, HealthState::Healthy).await;
+}
+
+#[tokio::test]
+async fn kept_answers_are_removed_when_they_have_served_their_time() {
+    use throughline_store::tables::{IdempotentResponses, count_rows};
+    let store = Store::in_memory(Options::new(|| 0)).unwrap();
+    let world = World::on(store.clone());
+    let keep = async |key: String| {
+        world.hub.idempotent_begin("scope", &key, [1; 32]).await.unwrap();
+        world.hub.idempotent_finish("scope", &key, [1; 32], 201, b"{}").await.unwrap();
+    };
+    for number in 0..600 {
+        keep(format!("old {number}")).await;
+    }
+    world.clock.by(Duration::from_secs(25 * 3600));
+    keep("young".to_owned()).await;
+    let place = world.hub.forget_old_answers(None).await.unwrap();
+    assert!(place.is_some(), "a round is bounded");
+    assert_eq!(world.hub.forget_old_answers(place).await.unwrap(), None);
+    assert_eq!(count_rows::<IdempotentResponses>(&store, &[], 1000).unwrap(), 1);
+    assert!(matches!(world.hub.idempotent_begin("scope", "young", [1; 32]).await.unwrap(), throughline_engine::Begin::Stored { .. }));
+}
+
+#[tokio::test]
+async fn a_hub_without_room_says_so_before_anybody_is_refused() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let free_space: throughline_store::FreeSpace = {
+        let free = free.clone();
+        Arc::new(move || Ok(free.load(Ordering::SeqCst)))
+    };
+    let world = World::on(Store::in_memory(Options { free_space: Some(free_space), ..Options::new(|| 0) }).unwrap());
+    assert!(world.hub.readiness().ready);
+    free.store(1000, Ordering::SeqCst);
+    let readiness = world.hub.readiness();
+    assert!(!readiness.ready && readiness.reasons[0].contains("1000 bytes are left"), "{readiness:?}");
+    free.store(u64::MAX, Ordering::SeqCst);
+    assert!(world.hub.readiness().ready, "by itself, when there is room again");
+}

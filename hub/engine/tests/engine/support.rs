@@ -128,9 +128,13 @@ impl World {
     }
     /// Nothing waits and the dispatcher has seen everything.
     pub(crate) async fn quiet(&self, id: ConnectionId) {
+        self.quiet_but(id, 0).await;
+    }
+    /// Nothing waits but so many deliveries that are not due.
+    pub(crate) async fn quiet_but(&self, id: ConnectionId, waiting: u64) {
         for _ in 0..1000 {
             let health = self.hub.connection_health(id).await.unwrap();
-            if health.deliveries_waiting == 0 && health.dispatch_lag == 0 {
+            if health.deliveries_waiting == waiting && health.dispatch_lag == 0 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

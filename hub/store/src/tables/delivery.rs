@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use throughline_schemas::connector::{ConnectorError, Item, OutboundMessage};
-use throughline_schemas::{ConflictId, ConnectionId, DeadLetterId, InteractionId, Timestamp};
+use throughline_schemas::{ConflictId, ConnectionId, DeadLetterId, HandoffId, InteractionId, Timestamp};
 
 use super::{Table, key};
 
@@ -27,6 +27,15 @@ pub enum DeliveryWork {
         interaction: InteractionId,
         /// The message.
         message: Box<OutboundMessage>,
+    },
+    /// Carry out an action of the connection's plugin: place the call of a handoff.
+    Act {
+        /// The handoff that wants it.
+        handoff: HandoffId,
+        /// The action, as the plugin's manifest names it.
+        action: String,
+        /// Its input.
+        input: Box<Value>,
     },
 }
 
@@ -67,7 +76,7 @@ impl Delivery {
 pub struct DeliveryKey {
     /// Which connection.
     pub connection: ConnectionId,
-    /// Lane and subject: `w/<entity>/<canonical id>`, `s/<interaction id>`, or `d/…` for a write in doubt.
+    /// Lane and subject: `w/<entity>/<canonical id>`, `s/<interaction id>`, `a/<handoff id>`, or `d/…` for a write in doubt.
     pub name: String,
 }
 
@@ -86,6 +95,11 @@ impl DeliveryKey {
     #[must_use]
     pub fn send(connection: ConnectionId, interaction: InteractionId) -> Self {
         Self { connection, name: format!("s/{interaction}") }
+    }
+    /// Of an action that a handoff wants.
+    #[must_use]
+    pub fn act(connection: ConnectionId, handoff: HandoffId) -> Self {
+        Self { connection, name: format!("a/{handoff}") }
     }
 }
 

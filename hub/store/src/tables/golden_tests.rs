@@ -177,3 +177,23 @@ fn flows() {
     check::<RunsByFlow>(json!({"state": "failed", "finished_at": AT, "bytes": 512}));
     check::<RunsDue>(json!({}));
 }
+
+#[test]
+fn handoffs() {
+    check::<Handoffs>(json!({"id": id::<Value>("hnd"), "enquiry_id": id::<Value>("enq"), "kind": "escalate", "state": "accepted",
+        "offered_by": "ann", "from": "ann", "to": {"agent": "ben"},
+        "meeting": {"channel": "phone", "connection_id": CNX, "address": "+447700900001"}, "at": AT, "deadline": AT, "fencing_token": 7,
+        "briefing": {"enquiry_id": id::<Value>("enq"), "reason": "Late", "status": "open", "opened_at": AT, "note": "angry", "customer": "Ada",
+                     "variables": {"order": "4711"}, "last_exchanges": [{"interaction_id": id::<Value>("int"), "at": AT, "channel": "chat",
+                     "direction": "inbound", "by": "customer", "text": "Where is it?"}], "tried": ["answered 1 time"],
+                     "attachments": [{"name": "a.pdf", "media_type": "application/pdf", "size": 7, "reference": "sha256:02"}], "withheld": 1},
+        "accepted_by": "ben", "acknowledged_at": AT, "outcome": "completed by ben", "offered_at": AT, "accepted_at": AT, "ended_at": AT}));
+    check::<HandoffsByEnquiry>(json!("accepted"));
+    check::<HandoffDeadlines>(json!({}));
+    check::<OpenHandoffs>(json!([{"id": id::<Value>("hnd"), "kind": "escalate", "channel": "phone", "deadline": AT}]));
+    check::<HandoffPolicies>(json!({"offer_seconds": 120, "invite_seconds": 86400, "callback_seconds": 900, "complete_seconds": 3600,
+        "fallback": "support", "unowned_seconds": 60}));
+    check::<Unowned>(json!({}));
+    check::<WatchPlaces>(json!({"sequence": 7, "walked_to": id::<Value>("enq")}));
+    check::<Answers>(id("int"));
+}

@@ -19,19 +19,37 @@ pub struct IdempotentResponse {
     pub at: Timestamp,
 }
 
+/// Names a stored response: a digest, since neither scope nor key has a length that fits a row's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdempotentKey([u8; 32]);
+
+impl IdempotentKey {
+    /// Of a key within a scope.
+    #[must_use]
+    pub fn new(scope: &str, key: &str) -> Self {
+        let mut digest = Sha256::new();
+        digest.update((scope.len() as u64).to_be_bytes());
+        digest.update(scope.as_bytes());
+        digest.update(key.as_bytes());
+        Self(digest.finalize().into())
+    }
+
+    /// Of a row, by its key's bytes.
+    #[must_use]
+    pub fn of_row(key: &[u8]) -> Option<Self> {
+        Some(Self(key.get(1..)?.try_into().ok()?))
+    }
+}
+
 /// Digest of (scope, key) -> response.
 pub struct IdempotentResponses;
 
 impl Table for IdempotentResponses {
     const PREFIX: u8 = 0x2c;
     const NAME: &'static str = "idempotent_responses";
-    type Key = (String, String);
+    type Key = IdempotentKey;
     type Value = IdempotentResponse;
-    fn suffix((scope, key): &Self::Key) -> Vec<u8> {
-        let mut digest = Sha256::new();
-        digest.update((scope.len() as u64).to_be_bytes());
-        digest.update(scope.as_bytes());
-        digest.update(key.as_bytes());
-        digest.finalize().to_vec()
+    fn suffix(key: &IdempotentKey) -> Vec<u8> {
+        key.0.to_vec()
     }
 }

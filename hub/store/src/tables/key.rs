@@ -37,11 +37,15 @@ pub fn leading_id(key: &[u8]) -> Option<[u8; 16]> {
 /// The text behind the leading id of a key that ends with one (a cursor's, a secret's, a delivery's name).
 #[must_use]
 pub fn trailing_name(key: &[u8]) -> Option<String> {
-    let encoded = key.get(17..)?.strip_suffix(&[0])?;
+    read_text(key.get(17..)?)
+}
+
+/// The reverse of [`text`], for a key that ends with it.
+pub(super) fn read_text(encoded: &[u8]) -> Option<String> {
+    let encoded = encoded.strip_suffix(&[0])?;
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.iter();
     while let Some(byte) = rest.next() {
-        // The reverse of `text`.
         bytes.push(if *byte == 1 { rest.next()? - 1 } else { *byte });
     }
     String::from_utf8(bytes).ok()

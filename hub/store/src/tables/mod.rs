@@ -14,6 +14,7 @@ mod enquiry;
 mod flow;
 #[cfg(test)]
 mod golden_tests;
+mod handoff;
 mod idempotent;
 mod identity;
 mod inbox;
@@ -44,7 +45,10 @@ pub use flow::{
     FlowCursor, FlowCursors, FlowRecord, FlowSchedule, FlowSchedules, FlowVersionRecord, FlowVersions, Flows, PinnedConnection, RunRecord,
     RunState, RunStep, RunSteps, RunSummary, Runs, RunsByFlow, RunsDue,
 };
-pub use idempotent::{IdempotentResponse, IdempotentResponses};
+pub use handoff::{
+    Answers, HandoffDeadlines, HandoffPolicies, Handoffs, HandoffsByEnquiry, OpenHandoff, OpenHandoffs, Unowned, WatchPlace, WatchPlaces,
+};
+pub use idempotent::{IdempotentKey, IdempotentResponse, IdempotentResponses};
 pub use identity::{Identities, IdentityRow};
 pub use inbox::{Inbox, InboxEntry};
 pub use interaction::{ConversationTimeline, Interactions, MessageIdRow, MessageIds, Timeline, TimelineKey};
