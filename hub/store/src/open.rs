@@ -85,6 +85,17 @@ impl Store {
     pub fn on_memory_disk(disk: &MemoryDisk, options: Options) -> Result<Self, StoreError> {
         start(Arc::new(MemoryEngine::on(disk)), &options, Around::default())
     }
+
+    /// As [`on_memory_disk`](Self::on_memory_disk), but without a thread of its own: a commit is done when the call returns. For
+    /// simulations, which must run the same way twice.
+    ///
+    /// # Errors
+    /// As [`open_sled`](Self::open_sled).
+    pub fn inline_on_memory_disk(disk: &MemoryDisk, options: Options) -> Result<Self, StoreError> {
+        let engine: Arc<dyn KvEngine> = Arc::new(MemoryEngine::on(disk));
+        let recovered = begin(engine.as_ref(), recover(engine.as_ref(), None)?)?;
+        Ok(Self::start_inline(recovered.id, &options, |queue| sequencer(engine, queue, recovered, &options, Around::default(), None)))
+    }
 }
 
 /// What only a store with files has.
@@ -128,18 +139,28 @@ fn start(engine: Arc<dyn KvEngine>, options: &Options, around: Around) -> Result
     };
     let recovered = begin(engine.as_ref(), recovered)?;
     let marking = mark.map(|mark| Marking { mark, every: options.mark_every });
-    let (now_ms, reserve, lock) = (Arc::clone(&options.now_ms), around.reserve, around.lock);
-    let head = Arc::new(Head::new(recovered.head));
-    Store::start(recovered.id, options, |queue: Arc<Queue<Request>>| Sequencer {
+    let around = Around { reserve: around.reserve, lock: around.lock, marked: None, mark_path: None };
+    Store::start(recovered.id, options, |queue: Arc<Queue<Request>>| sequencer(engine, queue, recovered, options, around, marking))
+}
+
+fn sequencer(
+    engine: Arc<dyn KvEngine>,
+    queue: Arc<Queue<Request>>,
+    recovered: Recovered,
+    options: &Options,
+    around: Around,
+    marking: Option<Marking>,
+) -> Sequencer {
+    Sequencer {
         engine,
         queue,
-        head,
-        status: Arc::new(Status::with(reserve)),
-        now_ms,
+        head: Arc::new(Head::new(recovered.head)),
+        status: Arc::new(Status::with(around.reserve)),
+        now_ms: Arc::clone(&options.now_ms),
         marking,
-        lock,
+        lock: around.lock,
         taps: Vec::new(),
-    })
+    }
 }
 
 /// Reads who the store is, makes it somebody if it is new, and holds it against its mark.

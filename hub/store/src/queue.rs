@@ -60,18 +60,13 @@ impl<T> Queue<T> {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut taken = Vec::with_capacity(state.items.len().min(bounds.items));
-        let mut weight = 0;
-        while let Some((_, bytes)) = state.items.front() {
-            let bytes = *bytes;
-            if !taken.is_empty() && (taken.len() >= bounds.items || weight + bytes > bounds.bytes) {
-                break;
-            }
-            weight += bytes;
-            state.bytes -= bytes;
-            taken.extend(state.items.pop_front().map(|(item, _)| item));
-        }
-        Some(taken)
+        Some(take_from(&mut state, bounds))
+    }
+
+    /// As [`take`](Self::take), but none when there is nothing right now.
+    pub(crate) fn take_now(&self, bounds: Bounds) -> Option<Vec<T>> {
+        let mut state = self.lock();
+        if state.items.is_empty() { None } else { Some(take_from(&mut state, bounds)) }
     }
 
     /// No more may come; what waits is still taken.
@@ -88,6 +83,21 @@ impl<T> Queue<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn take_from<T>(state: &mut State<T>, bounds: Bounds) -> Vec<T> {
+    let mut taken = Vec::with_capacity(state.items.len().min(bounds.items));
+    let mut weight = 0;
+    while let Some((_, bytes)) = state.items.front() {
+        let bytes = *bytes;
+        if !taken.is_empty() && (taken.len() >= bounds.items || weight + bytes > bounds.bytes) {
+            break;
+        }
+        weight += bytes;
+        state.bytes -= bytes;
+        taken.extend(state.items.pop_front().map(|(item, _)| item));
+    }
+    taken
 }
 
 #[cfg(test)]

@@ -98,12 +98,28 @@ impl Sequencer {
     /// Works until the queue is closed and empty, then lets go of everything.
     pub(crate) fn run(mut self) -> Result<(), StoreError> {
         while let Some(requests) = self.queue.take(BATCH) {
-            let step = catch_unwind(AssertUnwindSafe(|| self.step(requests)));
-            // Whoever was not answered yet hears `Unknown`, because his answer was dropped.
-            if let Err(panic) = step {
-                self.status.fail(&format!("the sequencer panicked: {}", panic_text(panic.as_ref())));
-            }
+            self.guarded_step(requests);
         }
+        self.finish()
+    }
+
+    /// Does what waits and returns; for a store without a thread.
+    pub(crate) fn catch_up(&mut self) {
+        while let Some(requests) = self.queue.take_now(BATCH) {
+            self.guarded_step(requests);
+        }
+    }
+
+    fn guarded_step(&mut self, requests: Vec<Request>) {
+        let step = catch_unwind(AssertUnwindSafe(|| self.step(requests)));
+        // Whoever was not answered yet hears `Unknown`, because his answer was dropped.
+        if let Err(panic) = step {
+            self.status.fail(&format!("the sequencer panicked: {}", panic_text(panic.as_ref())));
+        }
+    }
+
+    /// Ends in good order, and lets go of everything.
+    pub(crate) fn finish(&mut self) -> Result<(), StoreError> {
         let result = self.settle();
         self.engine.close();
         self.head.close();

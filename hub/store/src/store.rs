@@ -38,11 +38,14 @@ struct Inner {
     head: Arc<Head>,
     status: Arc<Status>,
     id: StoreId,
+    /// Without a thread of its own the sequencer works here, on the thread of whoever asks.
+    inline: Option<Mutex<Sequencer>>,
     ending: Mutex<Ending>,
 }
 
 enum Ending {
     Running(JoinHandle<Result<(), StoreError>>),
+    Inline,
     Ended(Result<(), StoreError>),
 }
 
@@ -219,7 +222,17 @@ impl Store {
             .spawn(move || sequencer.run())
             .map_err(|error| StoreError::Io(format!("cannot start the sequencer: {error}")))?;
         let ending = Mutex::new(Ending::Running(thread));
-        Ok(Self { inner: Arc::new(Inner { engine, queue, head, status, id, ending }) })
+        Ok(Self { inner: Arc::new(Inner { engine, queue, head, status, id, inline: None, ending }) })
+    }
+
+    /// As [`start`](Self::start), but without a thread: whoever asks does the work and has the answer at once. For simulations, where
+    /// another thread would make two runs differ.
+    pub(crate) fn start_inline(id: StoreId, options: &Options, sequencer: impl FnOnce(Arc<Queue<Request>>) -> Sequencer) -> Self {
+        let queue = Arc::new(Queue::new(Bounds { items: options.queue_commits, bytes: options.queue_bytes }));
+        let sequencer = sequencer(Arc::clone(&queue));
+        let (engine, head, status) = (Arc::clone(&sequencer.engine), Arc::clone(&sequencer.head), Arc::clone(&sequencer.status));
+        let (inline, ending) = (Some(Mutex::new(sequencer)), Mutex::new(Ending::Inline));
+        Self { inner: Arc::new(Inner { engine, queue, head, status, id, inline, ending }) }
     }
 
     fn ask<T>(&self, size: usize, request: impl FnOnce(crate::oneshot::Answer<T>) -> Request) -> Pending<T> {
@@ -228,7 +241,12 @@ impl Store {
         }
         let (answer, pending) = pair();
         match self.inner.queue.push(request(answer), size + REQUEST_OVERHEAD) {
-            Ok(()) => pending,
+            Ok(()) => {
+                if let Some(sequencer) = &self.inner.inline {
+                    sequencer.lock().unwrap_or_else(PoisonError::into_inner).catch_up();
+                }
+                pending
+            }
             Err((request, error)) => {
                 request.refuse(error);
                 pending
@@ -245,7 +263,16 @@ impl Inner {
             return result.clone();
         }
         let unknown = || Err(StoreError::Unknown("the sequencer did not end well".to_owned()));
-        let Ending::Running(thread) = std::mem::replace(&mut *ending, Ending::Ended(unknown())) else { return unknown() };
+        let thread = match std::mem::replace(&mut *ending, Ending::Ended(unknown())) {
+            Ending::Running(thread) => thread,
+            Ending::Inline => {
+                let sequencer = self.inline.as_ref().map(|inline| inline.lock().unwrap_or_else(PoisonError::into_inner));
+                let result = sequencer.map_or_else(unknown, |mut sequencer| sequencer.finish());
+                *ending = Ending::Ended(result.clone());
+                return result;
+            }
+            Ending::Ended(_) => return unknown(),
+        };
         if thread.thread().id() == std::thread::current().id() {
             // A waker run by the sequencer dropped the last handle: the thread ends by itself and cannot wait for itself.
             *ending = Ending::Ended(Ok(()));

@@ -1,6 +1,6 @@
 //! A hint that the log has grown. It may come late, once for many commits, or for nothing; readers look for themselves.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,8 @@ pub(crate) struct Head {
 struct Waiting {
     closed: bool,
     next: u64,
-    wakers: HashMap<u64, Waker>,
+    /// In the order in which they came, so that they are also woken in it.
+    wakers: BTreeMap<u64, Waker>,
 }
 
 impl Head {

@@ -57,6 +57,11 @@ impl MemoryDisk {
         disk.life += 1;
     }
 
+    /// Plans one more failure.
+    pub fn plan(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
     /// How often an engine has applied a batch.
     #[must_use]
     pub fn applies(&self) -> u64 {

@@ -55,6 +55,12 @@ pub struct Delivery {
     /// It was sent and its outcome is not known yet: look, or ask a person, before sending it again.
     #[serde(default)]
     pub in_doubt: bool,
+    /// Since when that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt_since: Option<Timestamp>,
+    /// What was sent and not acknowledged yet, null for fields that are emptied: if the silo tells of these values, they are ours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sent: BTreeMap<String, Value>,
     /// The last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ConnectorError>,
@@ -67,7 +73,17 @@ impl Delivery {
     /// Due at once, never tried yet.
     #[must_use]
     pub const fn new(work: DeliveryWork, now: Timestamp) -> Self {
-        Self { work, since: now, not_before: now, attempts: 0, in_doubt: false, last_error: None, left_out: BTreeMap::new() }
+        Self {
+            work,
+            since: now,
+            not_before: now,
+            attempts: 0,
+            in_doubt: false,
+            doubt_since: None,
+            sent: BTreeMap::new(),
+            last_error: None,
+            left_out: BTreeMap::new(),
+        }
     }
 }
 

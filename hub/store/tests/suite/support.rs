@@ -12,6 +12,7 @@ use throughline_store::{MemoryDisk, Options, Store};
 pub(crate) enum Bench {
     Sled(tempfile::TempDir),
     Memory(MemoryDisk),
+    Inline(MemoryDisk),
 }
 
 impl Bench {
@@ -23,6 +24,10 @@ impl Bench {
         Self::Memory(MemoryDisk::default())
     }
 
+    pub(crate) fn inline() -> Self {
+        Self::Inline(MemoryDisk::default())
+    }
+
     pub(crate) fn open(&self) -> Store {
         self.open_at(&Time::default())
     }
@@ -31,6 +36,7 @@ impl Bench {
         match self {
             Self::Sled(dir) => Store::open_sled(dir.path(), time.options()).unwrap(),
             Self::Memory(disk) => Store::on_memory_disk(disk, time.options()).unwrap(),
+            Self::Inline(disk) => Store::inline_on_memory_disk(disk, time.options()).unwrap(),
         }
     }
 }
@@ -43,6 +49,9 @@ macro_rules! on_every_engine {
         }
         mod memory {
             $(#[test] fn $name() { super::$name(&crate::support::Bench::memory()); })*
+        }
+        mod inline {
+            $(#[test] fn $name() { super::$name(&crate::support::Bench::inline()); })*
         }
     };
 }
