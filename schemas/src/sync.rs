@@ -35,6 +35,16 @@ pub enum FieldPolicy {
     Ours,
     /// A person decides: nothing is written until then.
     Manual,
+    /// The connection that stands first in this list wins; one that is not named stands behind all others, the hub's own agents too.
+    Priority(Vec<String>),
+    /// The greater value wins: numbers as numbers, texts as texts.
+    Max,
+    /// The smaller value wins.
+    Min,
+    /// Lists grow together: what either side added stays, what either side removed goes.
+    Union,
+    /// Texts grow together: what either side added to the end is kept, the silo's first.
+    Append,
 }
 
 /// How one entity of a connection is synchronised.
@@ -83,9 +93,28 @@ pub struct Link {
     /// The values that were refused: another value gets another chance.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, Value>,
+    /// How each field went back and forth between the silo and us, the last turns only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub turns: BTreeMap<String, Vec<Turn>>,
+    /// Fields that went back and forth too often, since when: the values in question are neither taken nor written until a third one
+    /// comes, or a person decides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub frozen: BTreeMap<String, Timestamp>,
     /// When the silo's record was last seen or written.
     pub seen_at: Timestamp,
     /// Set when the silo deleted the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
+}
+
+/// One change of a silo's field, by them or by us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Turn {
+    /// A digest of the value, as the silo stores it.
+    pub value: String,
+    /// Whether we wrote it.
+    pub ours: bool,
+    /// When.
+    pub at: Timestamp,
 }

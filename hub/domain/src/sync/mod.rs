@@ -5,19 +5,22 @@
 
 pub mod breaker;
 mod normalise;
+mod policy;
+mod protections;
 pub mod retry;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 mod version;
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 pub use normalise::{normalise_value, same_value};
+pub use protections::Protections;
 use serde_json::Value;
 use throughline_schemas::Timestamp;
-use throughline_schemas::sync::{FieldPolicy, SyncDirection};
-pub use version::{VersionOrder, newer};
+use throughline_schemas::sync::{FieldPolicy, SyncDirection, Turn};
+pub use version::{VersionOrder, Worth, newer, worth};
 
 /// What came in for one record, and what it is compared with.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +31,18 @@ pub struct IngestRecord<'a> {
     pub shadow: &'a BTreeMap<String, Value>,
     /// What we would send now.
     pub ours: &'a BTreeMap<String, Value>,
+    /// What was sent and is not acknowledged yet: whatever the silo says of it is our own echo.
+    pub sent: &'a BTreeMap<String, Value>,
+    /// Who our value of a field comes from: the name of a connection; absent if the hub's own agents or nobody said it.
+    pub ours_from: &'a BTreeMap<String, String>,
+    /// The name of the connection that reports.
+    pub from: &'a str,
+    /// How fields went back and forth before.
+    pub turns: &'a BTreeMap<String, Vec<Turn>>,
+    /// Fields that are frozen because of that.
+    pub frozen: &'a BTreeMap<String, Timestamp>,
+    /// Which rules are in force.
+    pub protections: Protections,
     /// When our value of a field was last changed.
     pub ours_changed_at: &'a BTreeMap<String, Timestamp>,
     /// When the silo says that the record was last changed.
@@ -45,14 +60,27 @@ pub struct IngestRecord<'a> {
 /// What became of one field.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FieldOutcome {
-    /// The silo did not change it: an echo, or untouched.
+    /// The silo did not change it.
     Untouched,
+    /// It is what we sent: our own echo, which may come before the silo's answer.
+    Echo,
     /// Both sides say the same.
     Agreed,
     /// The silo's value becomes ours.
     AcceptTheirs,
     /// Ours stays, and is written if it differs from what the silo holds.
     KeepOurs,
+    /// Both sides' changes together become ours, and are written where they differ from what the silo holds.
+    Merged(Value),
+    /// It goes back and forth: neither taken nor written until a third value comes or a person decides.
+    Frozen {
+        /// What the silo held before.
+        base: Value,
+        /// What it holds now.
+        theirs: Value,
+        /// What we hold.
+        ours: Value,
+    },
     /// Both changed it and a person decides; nothing is written until then.
     Conflict {
         /// What the silo held before.
@@ -88,50 +116,37 @@ fn merge_field(record: &IngestRecord<'_>, field: &str, theirs: &Value) -> FieldD
     let same = |a: &Value, b: &Value| same_value(normalisers, a, b);
     let base = record.shadow.get(field).unwrap_or(&Value::Null);
     let ours = record.ours.get(field).unwrap_or(&Value::Null);
-    let (kind, why) = if same(theirs, base) {
+    let sent = record.sent.get(field).filter(|_| record.protections.intents);
+    let (kind, why) = if record.protections.shadows && same(theirs, base) {
         (FieldOutcome::Untouched, "the silo did not change it")
+    } else if sent.is_some_and(|sent| same(theirs, sent)) {
+        (FieldOutcome::Echo, "it is what we sent")
     } else if same(theirs, ours) {
         (FieldOutcome::Agreed, "both sides say the same")
+    } else if goes_back_and_forth(record, field, theirs) {
+        let frozen = FieldOutcome::Frozen { base: base.clone(), theirs: theirs.clone(), ours: ours.clone() };
+        (frozen, "both change it back and forth, and a person decides")
     } else if record.direction == SyncDirection::Out {
         (FieldOutcome::KeepOurs, "the silo's changes are not taken")
-    } else if same(ours, base) {
+    } else if !record.protections.shadows || same(ours, base) || sent.is_some_and(|sent| same(ours, sent)) {
         (FieldOutcome::AcceptTheirs, "only the silo changed it")
     } else {
-        both_changed(record, field, base, theirs, ours)
+        policy::both_changed(record, field, base, theirs, ours)
     };
     FieldDecision { field: field.to_owned(), kind, theirs: theirs.clone(), why }
 }
 
-fn both_changed(record: &IngestRecord<'_>, field: &str, base: &Value, theirs: &Value, ours: &Value) -> (FieldOutcome, &'static str) {
-    match record.policies.get(field).unwrap_or(&FieldPolicy::Newest) {
-        FieldPolicy::Theirs => (FieldOutcome::AcceptTheirs, "both changed it and the silo always wins"),
-        FieldPolicy::Ours => (FieldOutcome::KeepOurs, "both changed it and the hub always wins"),
-        FieldPolicy::Manual => {
-            let conflict = FieldOutcome::Conflict { base: base.clone(), theirs: theirs.clone(), ours: ours.clone() };
-            (conflict, "both changed it and a person decides")
-        }
-        FieldPolicy::Newest => newest(record, field, theirs, ours),
+/// Whether this value would be one turn too many, or is one of those for which the field was frozen.
+fn goes_back_and_forth(record: &IngestRecord<'_>, field: &str, theirs: &Value) -> bool {
+    if !record.protections.freezes {
+        return false;
     }
-}
-
-/// The silo's clock may be ahead: it cannot have changed anything after we received it. Without a clock, the receipt is all we know.
-fn newest(record: &IngestRecord<'_>, field: &str, theirs: &Value, ours: &Value) -> (FieldOutcome, &'static str) {
-    let theirs_at = record.theirs_changed_at.map_or(record.received_at, |at| at.min(record.received_at));
-    let ours_at = record.ours_changed_at.get(field).copied();
-    match ours_at.map_or(Ordering::Greater, |ours_at| theirs_at.cmp(&ours_at)) {
-        Ordering::Greater => (FieldOutcome::AcceptTheirs, "both changed it, the silo later"),
-        Ordering::Less => (FieldOutcome::KeepOurs, "both changed it, the hub later"),
-        Ordering::Equal => tie(normalisers_of(record.normalisers, field), theirs, ours),
+    let value = turns::digest(normalisers_of(record.normalisers, field), theirs);
+    let before = record.turns.get(field).map_or(&[][..], Vec::as_slice);
+    if record.frozen.contains_key(field) {
+        return turns::is_of(before, &value);
     }
-}
-
-/// An order of the values themselves, so that whoever compares them, on either side, finds the same winner.
-fn tie(normalisers: &[String], theirs: &Value, ours: &Value) -> (FieldOutcome, &'static str) {
-    let rank = |value: &Value| normalise_value(normalisers, value).to_string();
-    if rank(theirs) > rank(ours) {
-        return (FieldOutcome::AcceptTheirs, "both changed it at the same time, the silo's value is the greater");
-    }
-    (FieldOutcome::KeepOurs, "both changed it at the same time, the hub's value is the greater")
+    turns::is_loop(&turns::taken(before, Turn { value, ours: false, at: record.received_at }))
 }
 
 /// What is to be written to a silo's record.

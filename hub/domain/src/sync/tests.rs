@@ -24,12 +24,13 @@ struct Case {
     direction: SyncDirection,
     times: (Option<i64>, Option<i64>),
     normalisers: Vec<String>,
+    sent: Option<Value>,
 }
 
 impl Case {
     fn new(base: Value, theirs: Value, ours: Value) -> Self {
         let (policy, direction) = (FieldPolicy::Newest, SyncDirection::Both);
-        Self { base, theirs, ours, policy, direction, times: (Some(50), Some(60)), normalisers: Vec::new() }
+        Self { base, theirs, ours, policy, direction, times: (Some(50), Some(60)), normalisers: Vec::new(), sent: None }
     }
 
     fn decide(&self) -> FieldDecision {
@@ -38,6 +39,12 @@ impl Case {
             theirs: &theirs,
             shadow: &shadow,
             ours: &ours,
+            sent: &self.sent.iter().map(|value| ("f".to_owned(), value.clone())).collect(),
+            ours_from: &BTreeMap::from([("f".to_owned(), "pbx".to_owned())]),
+            from: "crm",
+            turns: &BTreeMap::new(),
+            frozen: &BTreeMap::new(),
+            protections: Protections::default(),
             ours_changed_at: &self.times.0.map(|millis| ("f".to_owned(), at(millis))).into_iter().collect(),
             theirs_changed_at: self.times.1.map(at),
             received_at: at(100),
@@ -87,6 +94,12 @@ fn a_field_that_was_not_reported_is_not_judged() {
         theirs: &theirs,
         shadow: &held,
         ours: &held,
+        sent: &held,
+        ours_from: &BTreeMap::new(),
+        from: "crm",
+        turns: &BTreeMap::new(),
+        frozen: &BTreeMap::new(),
+        protections: Protections::default(),
         ours_changed_at: &BTreeMap::new(),
         theirs_changed_at: None,
         received_at: at(100),
@@ -119,6 +132,60 @@ fn who_wins_when_both_changed_goes_by_policy() {
         Case { policy, times, ..both() }.check(&wanted);
     }
     Case { times: (Some(60), Some(60)), ..Case::new(json!("base"), json!("a"), json!("b")) }.check(&KeepOurs);
+}
+
+#[test]
+fn what_was_sent_and_not_acknowledged_is_known_for_ours() {
+    use FieldOutcome::Echo;
+    let sent = |theirs: &str, ours: &str| Case { sent: Some(json!("sent")), ..Case::new(json!("base"), json!(theirs), json!(ours)) };
+    // It took effect, and ours has gone on since: not their change, whatever the policy.
+    Case { policy: FieldPolicy::Theirs, ..sent("sent", "newer") }.check(&Echo);
+    sent("sent", "sent").check(&Echo);
+    // It has not taken effect.
+    sent("base", "sent").check(&Untouched);
+    // It took effect, and somebody, or the silo itself, changed it further: ours is what it was changed from.
+    Case { policy: FieldPolicy::Ours, ..sent("SENT", "sent") }.check(&AcceptTheirs);
+    Case { policy: FieldPolicy::Ours, ..sent("SENT", "newer") }.check(&KeepOurs);
+}
+
+#[test]
+fn priorities_extremes_and_sums() {
+    let both = |policy, base: Value, theirs: Value, ours: Value| Case { policy, ..Case::new(base, theirs, ours) };
+    let order = |names: &[&str]| FieldPolicy::Priority(names.iter().map(|name| (*name).to_owned()).collect());
+    let table = [
+        // Ours comes from "pbx", theirs from "crm"; theirs is the later.
+        (order(&["crm", "pbx"]), json!("b"), json!("t"), json!("o"), AcceptTheirs),
+        (order(&["pbx", "crm"]), json!("b"), json!("t"), json!("o"), KeepOurs),
+        (order(&["pbx"]), json!("b"), json!("t"), json!("o"), KeepOurs),
+        (order(&["other"]), json!("b"), json!("t"), json!("o"), AcceptTheirs),
+        (FieldPolicy::Max, json!(1), json!(10), json!(9), AcceptTheirs),
+        (FieldPolicy::Max, json!(1), json!(9), json!(10), KeepOurs),
+        (FieldPolicy::Min, json!(1), json!(9), json!(10), AcceptTheirs),
+        (FieldPolicy::Max, json!("2026-01-01"), json!("2026-02-01"), json!("2026-01-31"), AcceptTheirs),
+        (FieldPolicy::Union, json!(["a", "b"]), json!(["a", "b", "t"]), json!(["a", "o"]), FieldOutcome::Merged(json!(["a", "t", "o"]))),
+        (FieldPolicy::Union, json!(["a"]), json!(["a", "t", "o"]), json!(["a", "o"]), AcceptTheirs),
+        (FieldPolicy::Union, Value::Null, json!("t"), json!(["o"]), FieldOutcome::Merged(json!(["t", "o"]))),
+        (FieldPolicy::Append, json!("one"), json!("one\ntheirs"), json!("one\nours"), FieldOutcome::Merged(json!("one\ntheirs\nours"))),
+        (FieldPolicy::Append, json!("one"), json!("one\nours\ntheirs"), json!("one\nours"), AcceptTheirs),
+    ];
+    for (policy, base, theirs, ours, wanted) in table {
+        both(policy, base, theirs, ours).check(&wanted);
+    }
+}
+
+#[test]
+fn a_report_is_a_fact_only_if_nothing_can_have_overtaken_it() {
+    let table = [
+        (Some("2"), Some("1"), Worth::Fact),
+        (Some("1"), Some("2"), Worth::Overtaken),
+        (Some("1"), Some("1"), Worth::Hint),
+        (None, Some("1"), Worth::Hint),
+        (Some("1"), None, Worth::Hint),
+        (None, None, Worth::Hint),
+    ];
+    for (incoming, known, wanted) in table {
+        assert_eq!(worth(incoming, known), wanted, "{incoming:?} after {known:?}");
+    }
 }
 
 #[test]

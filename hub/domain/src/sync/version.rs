@@ -38,3 +38,28 @@ pub fn newer(incoming: Option<&str>, known: Option<&str>) -> VersionOrder {
 fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.trim_start_matches('0'))
 }
+
+/// What a report of a record is worth, held against what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worth {
+    /// It is how the record was after what is known.
+    Fact,
+    /// It was overtaken by what is known.
+    Overtaken,
+    /// It may be from before what is known, and nothing tells: read the record back.
+    Hint,
+}
+
+/// What a report with this version is worth, when the one known is `known`. A silo's post, or a page, may have been on its way while
+/// the record changed; only a version that is newer for certain says that it was not overtaken.
+#[must_use]
+pub fn worth(incoming: Option<&str>, known: Option<&str>) -> Worth {
+    match (incoming, known) {
+        (Some(_), Some(_)) => match newer(incoming, known) {
+            VersionOrder::Newer => Worth::Fact,
+            VersionOrder::Older => Worth::Overtaken,
+            VersionOrder::Same | VersionOrder::Unknown => Worth::Hint,
+        },
+        _ => Worth::Hint,
+    }
+}
