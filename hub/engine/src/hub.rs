@@ -7,6 +7,7 @@ use std::time::Duration;
 use throughline_domain::connector::{Connector, PluginHost};
 use throughline_domain::continuity::ContinuityPolicies;
 use throughline_domain::outbound::Poster;
+use throughline_domain::sync::Protections;
 use throughline_domain::sync::retry::RetryPolicy;
 use throughline_schemas::{ApiKeyId, ConnectionId, Timestamp};
 use throughline_store::Store;
@@ -29,6 +30,8 @@ pub struct HubOptions {
     pub clock: Arc<dyn Clock>,
     /// How failed deliveries are tried again.
     pub retry: RetryPolicy,
+    /// Which protective rules of synchronisation are in force: all of them, but in a simulation that shows what each is for.
+    pub protections: Protections,
     /// How long connections may take to stop.
     pub stop_within: Duration,
     /// Sends to webhooks; without it there are none.
@@ -45,6 +48,7 @@ impl HubOptions {
             master_key: MasterKey::new(master_key),
             clock: Arc::new(SystemClock),
             retry: RetryPolicy::default(),
+            protections: Protections::default(),
             stop_within: Duration::from_secs(10),
             poster: None,
             public_url: None,

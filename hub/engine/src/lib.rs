@@ -23,6 +23,7 @@ mod tokens;
 mod views;
 mod webhooks;
 
+pub use clock::seeded::seed_this_thread;
 pub use clock::{Clock, SystemClock};
 pub use cloud_event::{CloudEvent, EVENT_TYPE_PREFIX, EventData, EventFilter};
 pub use error::{FieldError, HubError, Result};

@@ -9,10 +9,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_domain::connector::{ConnectionSpec, Connector, Secret};
+use throughline_domain::connector::{ConnectionSpec, Connector, InstalledPlugin, Secret};
 use throughline_schemas::ConnectionId;
 use throughline_schemas::connector::{ConnectorError, ErrorClass};
-use throughline_schemas::manifest::Canonical;
+use throughline_schemas::manifest::{Canonical, Entity};
 use throughline_store::tables::{ConnectionRecord, Connections, Cursors, Secrets, leading_id, read, scan_rows, trailing_name};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -97,6 +97,8 @@ pub(crate) struct Task {
     /// Somebody left a delivery for this connection.
     pub(crate) wake: Arc<Notify>,
     pub(crate) poll_now: watch::Receiver<()>,
+    /// When each entity was last read to its end.
+    pub(crate) walks: Arc<dispatch::Walks>,
     /// How many entities of persons have not been walked once since the start.
     pub(crate) persons_to_walk: watch::Sender<usize>,
     stop: watch::Receiver<bool>,
@@ -131,6 +133,7 @@ impl Task {
         poll_now.mark_unchanged();
         let waited = async {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(wait) => {}
                 // Somebody wants it now.
                 Ok(()) = poll_now.changed() => {}
@@ -221,6 +224,7 @@ impl Hub {
             hook: Arc::new(Hook::default()),
             wake: Arc::new(Notify::new()),
             poll_now: poll_wanted,
+            walks: Arc::new(dispatch::Walks::of(walked_entities(connector.plugin(), &context).map(|(name, _)| name.clone()))),
             persons_to_walk: watch::channel(0).0,
             stop: stopped,
         };
@@ -263,6 +267,18 @@ impl Hub {
     }
 }
 
+/// The entities that are read again and again.
+fn walked_entities<'c>(
+    plugin: &'c InstalledPlugin,
+    context: &'c crate::ingest::ConnectionContext,
+) -> impl Iterator<Item = (&'c String, &'c Entity)> {
+    context.entities.iter().filter(|(name, entity)| {
+        // What a listener brings need not be polled as well, unless somebody says so.
+        let wanted = context.sync.contains_key(*name) || (entity.canonical == Canonical::Interaction && !plugin.exports("listener"));
+        plugin.exports("source") && entity.readable && wanted
+    })
+}
+
 fn spawn_tasks(task: &Task, context: &crate::ingest::ConnectionContext) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let plugin = task.connector.plugin();
@@ -272,15 +288,7 @@ fn spawn_tasks(task: &Task, context: &crate::ingest::ConnectionContext) -> JoinS
     if plugin.exports("webhook") {
         tasks.spawn(hook::run(task.clone()));
     }
-    let walked: Vec<_> = context
-        .entities
-        .iter()
-        .filter(|(name, entity)| {
-            // What a listener brings need not be polled as well, unless somebody says so.
-            let wanted = context.sync.contains_key(*name) || (entity.canonical == Canonical::Interaction && !plugin.exports("listener"));
-            plugin.exports("source") && entity.readable && wanted
-        })
-        .collect();
+    let walked: Vec<_> = walked_entities(plugin, context).collect();
     task.persons_to_walk.send_replace(walked.iter().filter(|(_, entity)| entity.canonical == Canonical::Profile).count());
     for (name, entity) in walked {
         let seconds = context.sync.get(name).map_or(60, |sync| sync.poll_seconds).max(1);
@@ -336,6 +344,7 @@ async fn listen(task: Task) {
         };
         let run = async {
             tokio::select! {
+                biased;
                 ended = task.connector.listen(checkpoint) => ended,
                 () = settle => unreachable!("it waits for ever"),
             }

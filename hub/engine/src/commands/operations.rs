@@ -148,6 +148,7 @@ impl Hub {
             } else if let Ok(enquiry) = conflict.canonical_id.parse::<EnquiryId>() {
                 self.settle_enquiry_field(&mut people, enquiry, &conflict.field, value)?;
             }
+            thaw(people.tx, &conflict)?;
             mark_dirty(&mut people, conflict.connection_id, &conflict.entity, &conflict.canonical_id)?;
             conflict.resolved_at = Some(people.now);
             tx.put::<Conflicts>(&id, &conflict)?;
@@ -190,6 +191,17 @@ impl Hub {
         let row = read::<Links>(&self.inner.store, &(connection, entity.to_owned(), key.to_owned()))?;
         Ok(row.ok_or_else(|| HubError::not_found("link", key))?.value)
     }
+}
+
+/// A person has decided: the field is exchanged again, and what went before is forgotten.
+fn thaw(tx: &mut throughline_store::tables::Tx, conflict: &ConflictItem) -> Result<()> {
+    let key = (conflict.connection_id, conflict.entity.clone(), conflict.key.clone());
+    let Some(mut row) = tx.get::<Links>(&key)? else { return Ok(()) };
+    row.value.turns.remove(&conflict.field);
+    if row.value.frozen.remove(&conflict.field).is_some() {
+        tx.put::<Links>(&key, &row.value)?;
+    }
+    Ok(())
 }
 
 /// The file that a refused item's data was put into, if it was.

@@ -48,7 +48,10 @@ impl Dispatcher {
         error: Option<ConnectorError>,
     ) -> Result<()> {
         let not_before = self.task.hub.now().plus_millis(i64::try_from(delay_ms).unwrap_or(i64::MAX));
-        let delivery = Delivery { attempts, not_before, in_doubt, last_error: error.map(bounded), ..waiting.delivery.clone() };
+        let mut delivery = Delivery { attempts, not_before, in_doubt, last_error: error.map(bounded), ..waiting.delivery.clone() };
+        if !in_doubt {
+            (delivery.doubt_since, delivery.sent) = (None, Default::default());
+        }
         self.insist(|tx| match tx.get::<Deliveries>(&waiting.key)? {
             // Gone: the connection is being deleted.
             None => Ok(()),
@@ -85,7 +88,7 @@ impl Dispatcher {
     fn put_letter(&self, tx: &mut Tx, id: DeadLetterId, delivery: &Delivery, error: &ConnectorError, at: Timestamp) -> Result<()> {
         let connection_id = self.task.id;
         // What failed before is of no use to whoever reads the letter, and its room may be needed.
-        let kept = Delivery { last_error: None, ..delivery.clone() };
+        let kept = Delivery { last_error: None, sent: Default::default(), ..delivery.clone() };
         let letter = DeadLetter { id, connection_id, delivery: Some(kept), item: None, error: error.clone(), at };
         tx.put::<DeadLetters>(&id, &letter)?;
         let data = serde_json::json!({ "dead_letter": id, "connection": connection_id });
@@ -122,7 +125,8 @@ impl Dispatcher {
         let at = self.task.hub.now();
         let waiting = &planned.waiting;
         self.insist(|tx| {
-            let mut delivery = Delivery { not_before: at, in_doubt: false, ..waiting.delivery.clone() };
+            let mut delivery =
+                Delivery { not_before: at, in_doubt: false, doubt_since: None, sent: Default::default(), ..waiting.delivery.clone() };
             match &planned.link {
                 Some(link) => {
                     let key = (link.connection_id, link.entity.clone(), link.key.clone());
@@ -180,6 +184,6 @@ pub(super) fn settle_row(tx: &mut Tx, waiting: &Waiting) -> Result<()> {
         tx.delete::<Deliveries>(&waiting.key);
         return Ok(());
     }
-    let again = Delivery { attempts: 0, in_doubt: false, last_error: None, ..row.value };
+    let again = Delivery { attempts: 0, in_doubt: false, doubt_since: None, sent: Default::default(), last_error: None, ..row.value };
     Ok(tx.put::<Deliveries>(&waiting.key, &again)?)
 }

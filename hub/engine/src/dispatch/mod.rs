@@ -5,6 +5,7 @@
 //! while a connector is called: a silo may well call our webhook before it answers.
 
 mod act;
+mod doubt;
 mod effects;
 mod failures;
 mod plan;
@@ -14,6 +15,8 @@ mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use throughline_schemas::Timestamp;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Outcome};
@@ -22,8 +25,12 @@ use throughline_store::tables::{
     Deliveries, Delivery, DeliveryKey, DeliveryWork, DispatchCursor, DispatchCursors, Tx, read, scan_rows, trailing_name,
 };
 
+use tokio::time::Instant;
+
 use crate::error::Result;
 use crate::supervisor::Task;
+
+pub(crate) use doubt::Walks;
 
 /// Log entries looked at in one go.
 const LOG_PAGE: usize = 512;
@@ -117,6 +124,7 @@ impl Dispatcher {
     async fn idle(&mut self, wait: Duration) {
         let (hub, wake, seen) = (self.task.hub.clone(), std::sync::Arc::clone(&self.task.wake), self.seen);
         tokio::select! {
+            biased;
             () = hub.changed(seen) => {}
             () = wake.notified() => self.look = true,
             () = tokio::time::sleep(wait) => {}
@@ -265,7 +273,7 @@ impl Dispatcher {
     }
 
     pub(super) fn jitter(&self) -> f64 {
-        f64::from(crate::clock::fresh()[15]) / f64::from(u8::MAX)
+        crate::clock::chance()
     }
 
     /// A call worked.

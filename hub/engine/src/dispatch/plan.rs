@@ -19,6 +19,8 @@ pub(super) struct Subject {
     pub(super) canon: Canon,
     /// The silo's, if it has one.
     pub(super) link: Option<Link>,
+    /// The version of the link's row.
+    pub(super) link_version: Option<u64>,
 }
 
 impl Dispatcher {
@@ -169,12 +171,13 @@ pub(super) fn subject(
         Canonical::Interaction => return Ok(None),
     };
     let key = people.tx.get::<LinksByCanonical>(&(bytes, context.id, entity.name.clone()))?;
-    let link = match key {
-        Some(key) => people.tx.get::<Links>(&(context.id, entity.name.clone(), key.value))?.map(|row| row.value),
+    let row = match key {
+        Some(key) => people.tx.get::<Links>(&(context.id, entity.name.clone(), key.value))?,
         None => None,
     };
+    let (link, link_version) = row.map_or((None, None), |row| (Some(row.value), Some(row.version)));
     if link.as_ref().is_some_and(|link| link.deleted_at.is_some()) {
         return Ok(None);
     }
-    Ok(Some(Subject { canon, link }))
+    Ok(Some(Subject { canon, link, link_version }))
 }

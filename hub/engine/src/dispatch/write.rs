@@ -7,7 +7,9 @@ use throughline_schemas::connector::{ErrorClass, Op, OpKind, Outcome};
 use throughline_schemas::manifest::{Canonical, Entity};
 use throughline_schemas::sync::{Link, SyncDirection};
 use throughline_schemas::{ProfileId, connector::ConnectorError};
-use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, Tx};
+use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, TableError, Tx};
+
+use super::doubt::Looked;
 
 use super::plan::{is_in_doubt, is_linked, left_of, subject};
 use super::{Dispatcher, Waiting};
@@ -19,13 +21,17 @@ pub(super) struct Planned {
     pub(super) waiting: Waiting,
     pub(super) canonical_id: String,
     pub(super) link: Option<Link>,
+    /// The version of the link's row when this was planned.
+    pub(super) link_version: Option<u64>,
     pub(super) op: Op,
 }
 
 /// What is to be done about a delivery.
 enum Plan {
-    Write(Box<(Option<Link>, Op)>),
+    Write(Box<(Option<Link>, Option<u64>, Op)>),
     Done,
+    /// It may have been created already: the silo's records have to be read once more before anybody can tell.
+    Look,
     /// It may have been created already, and the silo has no key of ours to find it by.
     InDoubt,
 }
@@ -41,6 +47,7 @@ impl Dispatcher {
             }
             return Ok(());
         };
+        let deliveries = self.without_doubt(&context, &entity, deliveries).await?;
         let planned = self.plan_writes(&context, &entity, deliveries).await?;
         let batch = usize::try_from(entity.writes.batch.max(1)).unwrap_or(1);
         let mut planned = planned.into_iter().peekable();
@@ -74,7 +81,7 @@ impl Dispatcher {
                     let (alone, blind): (Vec<Planned>, Vec<Planned>) =
                         call.into_iter().partition(|planned| error.class != ErrorClass::Bug || !is_blind(entity, planned.link.as_ref()));
                     for planned in blind {
-                        self.give_up_in_doubt(&planned.waiting, error.clone()).await?;
+                        self.failed_write(entity, planned, error.clone()).await?;
                     }
                     return Ok(alone);
                 }
@@ -93,10 +100,11 @@ impl Dispatcher {
             let canonical_id = canonical_id.clone();
             match self.plan_write(context, entity, &canonical_id, &waiting.delivery)? {
                 Plan::Done => self.forget(&waiting).await?,
+                Plan::Look => self.look_for(&entity.name, &waiting).await?,
                 Plan::InDoubt => self.give_up_in_doubt(&waiting, Self::broken_off()).await?,
                 Plan::Write(write) => {
-                    let (link, op) = *write;
-                    planned.push(Planned { waiting, canonical_id, link, op });
+                    let (link, link_version, op) = *write;
+                    planned.push(Planned { waiting, canonical_id, link, link_version, op });
                 }
             }
         }
@@ -129,26 +137,60 @@ impl Dispatcher {
         if left.is_empty() {
             return Ok(Plan::Done);
         }
-        if delivery.in_doubt && is_blind(entity, subject.link.as_ref()) {
-            return Ok(Plan::InDoubt);
+        let rules = self.task.hub.inner.options.protections;
+        if delivery.in_doubt && is_blind(entity, subject.link.as_ref()) && rules.creates_looked_for {
+            match self.has_looked_since(entity, delivery) {
+                Looked::Never => return Ok(Plan::InDoubt),
+                Looked::Before => return Ok(Plan::Look),
+                // It was read again since, and it is not there: it was not made.
+                Looked::Since => {}
+            }
         }
-        let op = op(entity, canonical_id, subject.link.as_ref(), left);
-        Ok(Plan::Write(Box::new((subject.link, op))))
+        let mut op = op(entity, canonical_id, subject.link.as_ref(), left);
+        if !rules.conditions {
+            op.expect_version = None;
+        }
+        Ok(Plan::Write(Box::new((subject.link, subject.link_version, op))))
     }
 
-    /// What may create something is marked as under way: after a crash it is not created blindly again.
+    /// What is about to be sent is noted first: after a crash it is looked for before anything is sent again, and when the silo tells of
+    /// it before it answers, it is known for ours.
     async fn journal(&self, call: &mut [Planned]) -> Result<()> {
-        let creates = || call.iter().filter(|planned| planned.link.is_none() && !planned.waiting.delivery.in_doubt);
-        if creates().next().is_none() {
+        if !self.task.hub.inner.options.protections.intents {
             return Ok(());
         }
+        let now = self.task.hub.now();
+        for planned in call.iter_mut() {
+            let cleared = planned.op.clear.iter().map(|field| (field.clone(), Value::Null));
+            let set = planned.op.data.as_object().into_iter().flatten().map(|(field, value)| (field.clone(), value.clone()));
+            let (doubt_since, sent) = (Some(now), set.chain(cleared).collect());
+            planned.waiting.delivery = Delivery { in_doubt: true, doubt_since, sent, ..planned.waiting.delivery.clone() };
+        }
+        loop {
+            match self.note_intents(call).await {
+                Err(TableError::Conflict) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    async fn note_intents(&self, call: &mut [Planned]) -> std::result::Result<(), TableError> {
         let mut tx = Tx::new(&self.task.hub.inner.store);
-        for planned in creates() {
-            tx.put::<Deliveries>(&planned.waiting.key, &Delivery { in_doubt: true, ..planned.waiting.delivery.clone() })?;
+        let mut asked_again = Vec::with_capacity(call.len());
+        for planned in call.iter_mut() {
+            let waiting = &mut planned.waiting;
+            let row = tx.get::<Deliveries>(&waiting.key)?;
+            asked_again.push(row.is_none_or(|row| row.version != waiting.version));
+            if let Err(TableError::TooLarge { .. }) = tx.put::<Deliveries>(&waiting.key, &waiting.delivery) {
+                // Too long to be noted word for word; that it is under way can be noted all the same.
+                waiting.delivery.sent.clear();
+                tx.put::<Deliveries>(&waiting.key, &waiting.delivery)?;
+            }
         }
         let version = tx.commit().await?.sequence;
-        for planned in call.iter_mut().filter(|planned| planned.link.is_none() && !planned.waiting.delivery.in_doubt) {
-            planned.waiting.version = version;
+        for (planned, asked_again) in call.iter_mut().zip(asked_again) {
+            // What was asked for after this was planned is still to be done when this is done: no row has that version.
+            planned.waiting.version = if asked_again { 0 } else { version };
         }
         Ok(())
     }

@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use throughline_domain::sync::{VersionOrder, newer, same_value};
+use throughline_domain::sync::turns::{digest, taken};
+use throughline_domain::sync::{Worth, same_value, worth};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind, Outcome, Written};
 use throughline_schemas::manifest::Entity;
-use throughline_schemas::sync::{Link, SyncDirection};
-use throughline_store::tables::{Deliveries, DeliveryWork, Links, LinksByCanonical};
+use throughline_schemas::sync::{Link, SyncDirection, Turn};
+use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, Links, LinksByCanonical, Tx};
 
 use super::Dispatcher;
 use super::effects::settle_row;
 use super::write::Planned;
 use crate::HubError;
 use crate::error::Result;
-use crate::ingest::{ConnectionContext, IngestBatch, People, canonical_bytes, mark_enquiries, write_link, write_state};
+use crate::ingest::{
+    ConnectionContext, IngestBatch, People, Trust, canonical_bytes, mark_enquiries, normalisers_of, withdraw, write_link, write_state,
+};
 use crate::metrics::Counter;
 
 impl Dispatcher {
@@ -54,29 +57,46 @@ impl Dispatcher {
 
     async fn written(&self, context: &ConnectionContext, entity: &Entity, planned: Planned, done: Written) -> Result<()> {
         let now = self.task.hub.now();
-        let noted = self
-            .insist(|tx| {
-                let mut people = People { tx, now, connection: Some(context.id) };
-                note_written(&mut people, context, entity, &planned, &done)
-            })
-            .await;
-        match noted {
-            Err(HubError::TooLarge { detail }) => {
-                let error = ConnectorError::new(ErrorClass::InvalidRecord, format!("written, but not to be remembered: {detail}"));
-                return self.give_up(&planned.waiting, error).await;
-            }
-            noted => noted?,
-        }
-        let news = match done.record {
-            Some(data @ Value::Object(_)) if direction(context, entity) != SyncDirection::Out => data,
-            _ => return Ok(()),
+        let news = match &done.record {
+            Some(data @ Value::Object(_)) if direction(context, entity) != SyncDirection::Out => Some(data.clone()),
+            _ => None,
         };
         // Compared with what was just sent: what the silo made of it, and what others changed there meanwhile, is news.
-        let item =
-            Item { kind: ItemKind::Record, entity: entity.name.clone(), key: done.key, version: done.version, at_ms: None, data: news };
-        self.task.hub.ingest(self.task.id, IngestBatch { items: vec![item], ..IngestBatch::default() }).await?;
+        let (entity_name, key, version) = (entity.name.clone(), done.key.clone(), done.version.clone());
+        let news = news.map(|data| Item { kind: ItemKind::Record, entity: entity_name, key, version, at_ms: None, data });
+        let note = |tx: &mut Tx, news: Option<&Item>| {
+            let mut people = People { tx, now, connection: Some(context.id) };
+            let noted = note_written(&mut people, context, entity, &planned, &done)?;
+            if let (Noted::Settled, Some(item)) = (noted, news) {
+                self.task.hub.decide_item(people.tx, context, item, Trust::Fact)?;
+            }
+            Ok(())
+        };
+        match self.insist(|tx| note(tx, news.as_ref())).await {
+            Err(HubError::TooLarge { .. } | HubError::Connector(_)) if news.is_some() => {}
+            Err(HubError::TooLarge { detail }) => return self.give_up(&planned.waiting, not_remembered(&detail)).await,
+            noted => return noted,
+        }
+        // The answer cannot be taken in: that it was written is noted all the same, and the answer is refused like any other news.
+        match self.insist(|tx| note(tx, None)).await {
+            Err(HubError::TooLarge { detail }) => return self.give_up(&planned.waiting, not_remembered(&detail)).await,
+            noted => noted?,
+        }
+        self.task.hub.ingest(self.task.id, IngestBatch { items: news.into_iter().collect(), ..IngestBatch::default() }).await?;
         Ok(())
     }
+}
+
+fn not_remembered(detail: &str) -> ConnectorError {
+    ConnectorError::new(ErrorClass::InvalidRecord, format!("written, but not to be remembered: {detail}"))
+}
+
+/// What came of noting a write.
+enum Noted {
+    /// The link knows of it.
+    Settled,
+    /// It is to be read back, or there is nothing to note it with.
+    Open,
 }
 
 fn direction(context: &ConnectionContext, entity: &Entity) -> SyncDirection {
@@ -84,17 +104,17 @@ fn direction(context: &ConnectionContext, entity: &Entity) -> SyncDirection {
 }
 
 /// The shadow becomes what the silo now holds, unless the silo has said something newer meanwhile.
-fn note_written(people: &mut People<'_>, context: &ConnectionContext, entity: &Entity, planned: &Planned, done: &Written) -> Result<()> {
+fn note_written(people: &mut People<'_>, context: &ConnectionContext, entity: &Entity, planned: &Planned, done: &Written) -> Result<Noted> {
     if !matches!(planned.waiting.delivery.work, DeliveryWork::Write { .. }) || people.tx.get::<Deliveries>(&planned.waiting.key)?.is_none()
     {
-        return Ok(());
+        return Ok(Noted::Open);
     }
     settle_row(people.tx, &planned.waiting)?;
-    let Some(bytes) = canonical_bytes(&planned.canonical_id) else { return Ok(()) };
+    let Some(bytes) = canonical_bytes(&planned.canonical_id) else { return Ok(Noted::Open) };
     // The silo may have merged the record: the outcome's key is where it is now.
     let key = (context.id, entity.name.clone(), done.key.clone());
     let ours = (bytes, context.id, entity.name.clone());
-    let current = people.tx.get::<Links>(&key)?.map(|row| row.value);
+    let (current, current_version) = people.tx.get::<Links>(&key)?.map_or((None, None), |row| (Some(row.value), Some(row.version)));
     if let Some(current) = &current
         && current.canonical_id != planned.canonical_id
     {
@@ -102,24 +122,43 @@ fn note_written(people: &mut People<'_>, context: &ConnectionContext, entity: &E
         if people.tx.get::<LinksByCanonical>(&ours)?.is_none() {
             people.tx.put::<LinksByCanonical>(&ours, &done.key)?;
         }
-        return Ok(());
+        return Ok(Noted::Open);
     }
     let is_new = current.is_none();
-    let overtaken =
-        current.as_ref().is_some_and(|current| newer(done.version.as_deref(), current.version.as_deref()) == VersionOrder::Older);
-    if overtaken {
-        return Ok(());
+    if let Some(current) = &current
+        && current_version != planned.link_version
+    {
+        // The silo said something meanwhile. Which of it came first only versions can tell; else the record is read back.
+        match worth(done.version.as_deref(), current.version.as_deref()) {
+            Worth::Fact => {}
+            Worth::Overtaken => return Ok(Noted::Open),
+            Worth::Hint => {
+                read_back_later(people, planned)?;
+                return Ok(Noted::Open);
+            }
+        }
     }
+    let was_frozen = current.as_ref().map(|current| current.frozen.clone()).unwrap_or_default();
     let link = link_after(people, context, entity, planned, done, current);
+    for field in was_frozen.keys().filter(|field| !link.frozen.contains_key(*field)) {
+        withdraw(people, context.id, &entity.name, &link.key, field)?;
+    }
     if people.tx.get::<LinksByCanonical>(&ours)?.is_none_or(|row| row.value == done.key) {
         write_link(people, &link, bytes)?;
     } else {
         people.tx.put::<Links>(&key, &link)?;
     }
-    match planned.profile(entity) {
-        Some(leaf) if is_new => mark_enquiries(people, context, leaf),
-        _ => Ok(()),
+    if let Some(leaf) = planned.profile(entity).filter(|_| is_new) {
+        mark_enquiries(people, context, leaf)?;
     }
+    Ok(Noted::Settled)
+}
+
+/// The delivery stays, to be read back before anything else is written.
+fn read_back_later(people: &mut People<'_>, planned: &Planned) -> Result<()> {
+    let waiting = &planned.waiting;
+    let delivery = Delivery { in_doubt: true, not_before: people.now, attempts: 0, ..waiting.delivery.clone() };
+    Ok(people.tx.put::<Deliveries>(&waiting.key, &delivery)?)
 }
 
 fn link_after(
@@ -150,17 +189,34 @@ fn link_after(
         shadow.extend(record.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
     }
     let (mut quarantined, refused) = before.as_ref().map(|link| (link.quarantined.clone(), link.refused.clone())).unwrap_or_default();
+    let (mut turns, mut frozen) = before.as_ref().map(|link| (link.turns.clone(), link.frozen.clone())).unwrap_or_default();
+    for (field, value) in sent_of(planned).filter(|_| before.is_some()) {
+        let value = digest(normalisers_of(context, &entity.name, &field), &value);
+        let history = taken(turns.get(&field).map_or(&[][..], Vec::as_slice), Turn { value, ours: true, at: people.now });
+        // Only a value that was no part of a quarrel is written to a frozen field.
+        frozen.remove(&field);
+        turns.insert(field, history);
+    }
     quarantined.extend(planned.waiting.delivery.left_out.clone());
     Link {
         connection_id: context.id,
         entity: entity.name.clone(),
         key: done.key.clone(),
         canonical_id: planned.canonical_id.clone(),
-        version: done.version.clone().or_else(|| before.as_ref().and_then(|link| link.version.clone())),
+        // Not the one from before: the write has made another, and what was on its way meanwhile would pass for newer.
+        version: done.version.clone(),
         shadow,
         quarantined,
         refused,
+        turns,
+        frozen,
         seen_at: people.now,
         deleted_at: None,
     }
+}
+
+/// What was sent, null for what was emptied.
+fn sent_of(planned: &Planned) -> impl Iterator<Item = (String, Value)> {
+    let set = planned.op.data.as_object().into_iter().flatten().map(|(field, value)| (field.clone(), value.clone()));
+    set.chain(planned.op.clear.iter().map(|field| (field.clone(), Value::Null)))
 }

@@ -13,7 +13,7 @@ use throughline_store::tables::{Enquiries, EnquiriesByProfile, Links, LinksByCan
 
 use super::links::Ours;
 use super::projection::{Canon, Fields, projection};
-use super::record::{accepted, identities_of, three_way};
+use super::record::{OurSide, accepted, identities_of, on_its_way};
 use super::{ConnectionContext, People};
 use crate::clock::fresh;
 use crate::error::Result;
@@ -44,7 +44,9 @@ impl Hub {
         let changed_at: BTreeMap<String, Timestamp> =
             enquiry.variables.iter().map(|(name, variable)| (name.clone(), variable.at)).collect();
         let ours = projection(people, context, entity, &Canon::Enquiry(Box::new(enquiry.clone())), false)?;
-        let decisions = three_way(context, entity, item, link.as_ref(), &theirs, &ours, &changed_at, people.now);
+        let sent = on_its_way(people, context, &item.entity, &enquiry.id.to_string())?;
+        let side = OurSide { fields: &ours, changed_at: &changed_at, from: &BTreeMap::new(), sent: &sent };
+        let decisions = self.three_way(context, entity, item, link.as_ref(), &theirs, &side);
         let before = enquiry.clone();
         for (name, value) in accepted(&decisions) {
             set_enquiry_field(&mut enquiry, &name, value, Some(context.id), people.now);

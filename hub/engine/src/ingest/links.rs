@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use throughline_domain::identity::Normalised;
+use throughline_domain::sync::turns::{digest, taken};
 use throughline_domain::sync::{FieldDecision, FieldOutcome};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item};
 use throughline_schemas::manifest::Canonical;
-use throughline_schemas::sync::{Link, SyncDirection};
+use throughline_schemas::sync::{Link, SyncDirection, Turn};
 use throughline_schemas::{Assurance, Change, ChangeKind, ConflictId, ConnectionId, DecisionId, EnquiryId, Evidence, ProfileId};
 use throughline_store::tables::{
     ConflictItem, Conflicts, Deliveries, Delivery, DeliveryKey, DeliveryWork, EnquiriesByProfile, Links, LinksByCanonical, OpenConflicts,
@@ -42,10 +43,23 @@ impl Hub {
     ) -> Result<()> {
         let mut shadow = link.as_ref().map(|link| link.shadow.clone()).unwrap_or_default();
         shadow.extend(theirs);
+        let before = link.clone();
         let (mut quarantined, refused) = link.map(|link| (link.quarantined, link.refused)).unwrap_or_default();
         // A field that changed at the silo gets another chance; one that was not reported does not.
-        quarantined
-            .retain(|field, _| !decisions.iter().any(|decision| decision.field == *field && decision.kind != FieldOutcome::Untouched));
+        let changed = |kind: &FieldOutcome| !matches!(kind, FieldOutcome::Untouched | FieldOutcome::Echo);
+        quarantined.retain(|field, _| !decisions.iter().any(|decision| decision.field == *field && changed(&decision.kind)));
+        let (mut turns, mut frozen) = before.map(|link| (link.turns, link.frozen)).unwrap_or_default();
+        for decision in decisions.iter().filter(|decision| changed(&decision.kind)) {
+            let value = digest(normalisers_of(context, &item.entity, &decision.field), &decision.theirs);
+            let turn = Turn { value, ours: false, at: people.now };
+            let taken = taken(turns.get(&decision.field).map_or(&[][..], Vec::as_slice), turn);
+            turns.insert(decision.field.clone(), taken);
+            match &decision.kind {
+                FieldOutcome::Frozen { .. } => drop(frozen.entry(decision.field.clone()).or_insert(people.now)),
+                _ if frozen.remove(&decision.field).is_some() => withdraw(people, context.id, &item.entity, &item.key, &decision.field)?,
+                _ => {}
+            }
+        }
         let fresh_link = Link {
             connection_id: context.id,
             entity: item.entity.clone(),
@@ -55,6 +69,8 @@ impl Hub {
             shadow,
             quarantined,
             refused,
+            turns,
+            frozen,
             seen_at: people.now,
             deleted_at: None,
         };
@@ -62,9 +78,11 @@ impl Hub {
         let mut kept_ours = false;
         for decision in &decisions {
             match &decision.kind {
-                FieldOutcome::KeepOurs => kept_ours = true,
-                FieldOutcome::Conflict { base, theirs, ours } => self.raise(people, &fresh_link, &decision.field, base, theirs, ours)?,
-                FieldOutcome::Untouched | FieldOutcome::Agreed | FieldOutcome::AcceptTheirs => {}
+                FieldOutcome::KeepOurs | FieldOutcome::Merged(_) => kept_ours = true,
+                FieldOutcome::Conflict { base, theirs, ours } | FieldOutcome::Frozen { base, theirs, ours } => {
+                    self.raise(people, &fresh_link, &decision.field, base, theirs, ours)?
+                }
+                FieldOutcome::Untouched | FieldOutcome::Echo | FieldOutcome::Agreed | FieldOutcome::AcceptTheirs => {}
             }
         }
         if kept_ours && context.sync.get(&item.entity).is_some_and(|sync| sync.direction != SyncDirection::In) {
@@ -85,7 +103,8 @@ impl Hub {
         let resolved: Vec<&FieldDecision> = decisions
             .iter()
             .filter(|decision| {
-                matches!(decision.kind, FieldOutcome::KeepOurs | FieldOutcome::Conflict { .. }) || decision.why.starts_with("both")
+                matches!(decision.kind, FieldOutcome::KeepOurs | FieldOutcome::Conflict { .. } | FieldOutcome::Frozen { .. })
+                    || decision.why.starts_with("both")
             })
             .filter(|decision| decision.kind != FieldOutcome::Agreed)
             .collect();
@@ -238,6 +257,23 @@ pub(crate) fn mark_enquiries(people: &mut People<'_>, context: &ConnectionContex
 /// Sixteen bytes of a profile's or an enquiry's id.
 pub(crate) fn canonical_bytes(id: &str) -> Option<[u8; 16]> {
     id.parse::<ProfileId>().map(|id| *id.as_bytes()).or_else(|_| id.parse::<EnquiryId>().map(|id| *id.as_bytes())).ok()
+}
+
+/// The values that a person was asked about are none of those in question any more: the question is withdrawn.
+pub(crate) fn withdraw(people: &mut People<'_>, connection: ConnectionId, entity: &str, key: &str, field: &str) -> Result<()> {
+    let open = (connection, entity.to_owned(), key.to_owned(), field.to_owned());
+    let Some(id) = people.tx.get::<OpenConflicts>(&open)?.map(|row| row.value) else { return Ok(()) };
+    people.tx.delete::<OpenConflicts>(&open);
+    if let Some(mut row) = people.tx.get::<Conflicts>(&id)? {
+        row.value.resolved_at = Some(people.now);
+        people.tx.put::<Conflicts>(&id, &row.value)?;
+    }
+    Ok(())
+}
+
+/// What a connection's silo does to a field's values.
+pub(crate) fn normalisers_of<'c>(context: &'c ConnectionContext, entity: &str, field: &str) -> &'c [String] {
+    context.entities.get(entity).and_then(|entity| entity.fields.get(field)).map_or(&[], |field| &field.normalisers)
 }
 
 fn field_list(decisions: &[&FieldDecision]) -> String {

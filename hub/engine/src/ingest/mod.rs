@@ -16,11 +16,11 @@ mod parting;
 mod people;
 mod place;
 mod projection;
+mod read_back;
 mod record;
 mod refuse;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use serde_json::Value;
 use throughline_domain::connector::StateChanges;
@@ -30,7 +30,7 @@ use throughline_store::tables::{Cursors, PluginState, StoredCursor, TableError, 
 
 pub(crate) use context::ConnectionContext;
 pub(crate) use enquiry_record::set_enquiry_field;
-pub(crate) use links::{canonical_bytes, mark_dirty, mark_enquiries, write_link};
+pub(crate) use links::{canonical_bytes, mark_dirty, mark_enquiries, normalisers_of, withdraw, write_link};
 pub(crate) use parting::move_interaction;
 pub(crate) use people::{People, links_of_leaf};
 pub(crate) use projection::{Canon, left_to_write, projection, sync_targets};
@@ -71,9 +71,45 @@ pub struct Accepted {
 }
 
 /// What became of one item.
-enum ItemOutcome {
+pub(crate) enum ItemOutcome {
     Accepted,
     Duplicate,
+    /// It may have been overtaken: the record is to be read back. The link was at this version; none if there was no link.
+    Hint(Option<u64>),
+}
+
+/// How far an item can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// It was on its way while the record may have changed.
+    Hint,
+    /// It was read after the link had this version: it is a fact for as long as the link has it still.
+    ReadAt(Option<u64>),
+    /// It is how the record is now.
+    Fact,
+}
+
+/// What became of a chunk.
+enum Decided {
+    Accepted(Accepted),
+    /// An item was refused: decide the others again without it.
+    Again,
+    /// These items are to be read back first, with the versions their links have now.
+    Hints(Vec<(usize, Option<u64>)>),
+}
+
+/// An item on its way in.
+struct Report {
+    item: Item,
+    trust: Trust,
+    /// Why it cannot be taken in.
+    refused: Option<ConnectorError>,
+}
+
+impl Report {
+    fn hint(item: &Item) -> Self {
+        Self { item: item.clone(), trust: Trust::Hint, refused: None }
+    }
 }
 
 impl Hub {
@@ -87,7 +123,8 @@ impl Hub {
         }
         while let Some(chunk) = chunks.pop_front() {
             let (cursor, state) = if chunks.is_empty() { (batch.cursor.as_ref(), &batch.state[..]) } else { (None, &[][..]) };
-            match self.commit_chunk(&context, chunk, cursor, state, &mut total).await {
+            let reports = chunk.iter().map(Report::hint).collect();
+            match self.commit_chunk(&context, reports, cursor, state, &mut total).await {
                 // Together they are more than one commit takes; nothing of them was applied.
                 Err(HubError::TooLarge { .. }) if chunk.len() > 1 => {
                     let (first, second) = chunk.split_at(chunk.len() / 2);
@@ -118,17 +155,23 @@ impl Hub {
         Ok(total)
     }
 
+    /// Takes in what a connector was asked for.
+    async fn take_in(&self, context: &ConnectionContext, reports: Vec<Report>) -> Result<()> {
+        let mut total = Accepted::default();
+        self.commit_chunk(context, reports, None, &[], &mut total).await?;
+        self.inner.counters.add(Counter::Accepted, context.id, total.accepted);
+        self.inner.counters.add(Counter::Rejected, context.id, total.rejected);
+        Ok(())
+    }
+
     async fn commit_chunk(
         &self,
-        context: &Arc<ConnectionContext>,
-        items: &[Item],
+        context: &ConnectionContext,
+        mut reports: Vec<Report>,
         cursor: Option<&(String, Value)>,
         state: &[(String, Option<Value>)],
         total: &mut Accepted,
     ) -> Result<()> {
-        let _lanes: LaneGuard = self.inner.lanes.enter(items.iter().flat_map(|item| context.lanes_of(item))).await;
-        // Items found undecidable are set aside one by one; the rest of the chunk is decided as if they were not there.
-        let mut refused: Vec<Option<ConnectorError>> = vec![None; items.len()];
         let mut conflicts = 0;
         let mut _in_turn = None;
         while conflicts < RETRIES {
@@ -136,11 +179,22 @@ impl Hub {
                 // Several identities of one person at once: whoever loses too often waits its turn, so that somebody always wins.
                 _in_turn = Some(self.inner.contended.lock().await);
             }
+            let lanes: LaneGuard = self.inner.lanes.enter(reports.iter().flat_map(|report| context.lanes_of(&report.item))).await;
             let mut tx = Tx::new(&self.inner.store);
-            // None: one more item was refused, and the chunk is decided again without it.
-            let Some(accepted) = self.decide_chunk(&mut tx, context, items, &mut refused)? else { continue };
+            let accepted = match self.decide_chunk(&mut tx, context, &mut reports)? {
+                Decided::Accepted(accepted) => accepted,
+                Decided::Again => continue,
+                Decided::Hints(hints) => {
+                    // No lane is held while a connector is called: a silo may call us back while it answers.
+                    drop(lanes);
+                    self.read_back(context, &mut reports, &hints).await?;
+                    conflicts += 1;
+                    continue;
+                }
+            };
             self.write_progress(&mut tx, context.id, cursor, state)?;
             let committed = if tx.is_empty() { Ok(()) } else { tx.commit().await.map(|_| ()) };
+            drop(lanes);
             match committed {
                 Ok(()) => {
                     total.add(accepted);
@@ -153,43 +207,39 @@ impl Hub {
         Err(HubError::Busy)
     }
 
-    /// Decides a chunk; none if an item had to be refused, which is then noted in `refused`.
-    fn decide_chunk(
-        &self,
-        tx: &mut Tx,
-        context: &ConnectionContext,
-        items: &[Item],
-        refused: &mut [Option<ConnectorError>],
-    ) -> Result<Option<Accepted>> {
+    /// Decides a chunk. Items found undecidable are set aside one by one; the rest is decided as if they were not there.
+    fn decide_chunk(&self, tx: &mut Tx, context: &ConnectionContext, reports: &mut [Report]) -> Result<Decided> {
         let mut accepted = Accepted::default();
-        for (item, refusal) in items.iter().zip(refused) {
-            if let Some(error) = refusal {
-                self.refuse(tx, context.id, item, error.clone())?;
+        let mut hints = Vec::new();
+        for (place, report) in reports.iter_mut().enumerate() {
+            if let Some(error) = &report.refused {
+                self.refuse(tx, context.id, &report.item, error.clone())?;
                 accepted.rejected += 1;
                 continue;
             }
-            match self.decide_item(tx, context, item) {
+            match self.decide_item(tx, context, &report.item, report.trust) {
                 Ok(ItemOutcome::Accepted) => accepted.accepted += 1,
                 Ok(ItemOutcome::Duplicate) => accepted.duplicates += 1,
+                Ok(ItemOutcome::Hint(link)) => hints.push((place, link)),
                 Err(HubError::Connector(error)) => {
-                    *refusal = Some(error);
-                    return Ok(None);
+                    report.refused = Some(error);
+                    return Ok(Decided::Again);
                 }
                 Err(HubError::TooLarge { detail }) => {
-                    *refusal = Some(ConnectorError::new(ErrorClass::InvalidRecord, detail));
-                    return Ok(None);
+                    report.refused = Some(ConnectorError::new(ErrorClass::InvalidRecord, detail));
+                    return Ok(Decided::Again);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Some(accepted))
+        Ok(if hints.is_empty() { Decided::Accepted(accepted) } else { Decided::Hints(hints) })
     }
 
-    fn decide_item(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item) -> Result<ItemOutcome> {
+    pub(crate) fn decide_item(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item, trust: Trust) -> Result<ItemOutcome> {
         refuse::check_names(item)?;
         match item.kind {
             ItemKind::Interaction => self.decide_interaction(tx, context, item),
-            ItemKind::Record => self.decide_record(tx, context, item),
+            ItemKind::Record => self.decide_record(tx, context, item, trust),
             ItemKind::Deleted => self.decide_deleted(tx, context, item),
             ItemKind::Merged => self.decide_merged(tx, context, item),
         }

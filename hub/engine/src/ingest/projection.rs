@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use throughline_domain::disclosure::{self, Audience};
+use throughline_domain::sync::turns::{digest, is_of};
 use throughline_domain::sync::{Delta, delta, same_value};
 use throughline_schemas::manifest::{Canonical, Entity};
 use throughline_schemas::sync::{EntitySync, Link, SyncDirection};
@@ -112,7 +113,16 @@ pub(crate) fn left_to_write(entity: &Entity, want: &Fields, link: Option<&Link>)
         let refused = link.and_then(|link| link.refused.get(field));
         refused.is_none_or(|refused| same_value(&[], refused, want.get(field).unwrap_or(&Value::Null)))
     });
-    delta(want, shadow, |field| entity.fields.get(field).is_some_and(|field| field.writable), &quarantined, &normalisers(entity))
+    let writable =
+        |field: &str| entity.fields.get(field).is_some_and(|known| known.writable && !is_frozen(field, &known.normalisers, want, link));
+    delta(want, shadow, writable, &quarantined, &normalisers(entity))
+}
+
+/// A frozen field takes a value that was no part of the quarrel.
+fn is_frozen(field: &str, normalisers: &[String], want: &Fields, link: Option<&Link>) -> bool {
+    let Some(link) = link.filter(|link| link.frozen.contains_key(field)) else { return false };
+    let value = digest(normalisers, want.get(field).unwrap_or(&Value::Null));
+    link.turns.get(field).is_some_and(|turns| is_of(turns, &value))
 }
 
 pub(super) fn normalisers(entity: &Entity) -> BTreeMap<String, Vec<String>> {

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use throughline_domain::continuity::sender::are_different_people;
 use throughline_domain::identity::Normalised;
-use throughline_domain::sync::{FieldDecision, FieldOutcome, IngestRecord, VersionOrder, merge, newer};
+use throughline_domain::sync::{FieldDecision, FieldOutcome, IngestRecord, Worth, merge, worth};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item};
 use throughline_schemas::manifest::{Canonical, Entity};
 use throughline_schemas::sync::{EntitySync, Link};
 use throughline_schemas::{Assurance, Attributed, Change, ChangeKind, IdentityType, ProfileId, ProfileState, Sharing, Timestamp};
-use throughline_store::tables::{Leaves, Links, LinksByCanonical, Tx};
+use throughline_store::tables::{Deliveries, DeliveryKey, Leaves, Links, LinksByCanonical, Tx};
 
 use super::context::texts;
 use super::heard::name_of_record;
 use super::links::Ours;
 use super::projection::{Canon, Fields, normalisers, projection};
-use super::{ConnectionContext, ItemOutcome, People, some_names};
+use super::{ConnectionContext, ItemOutcome, People, Trust, some_names};
 use crate::error::Result;
 use crate::hub::Hub;
 
@@ -26,25 +26,30 @@ const MAX_IDENTITIES: usize = 50;
 const CONCERNED: usize = 4;
 
 impl Hub {
-    pub(super) fn decide_record(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item) -> Result<ItemOutcome> {
+    pub(super) fn decide_record(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item, trust: Trust) -> Result<ItemOutcome> {
         let entity = entity_of(context, item)?;
         let theirs = fields_of(item)?;
         let link_key = (context.id, item.entity.clone(), item.key.clone());
-        let link = tx.get::<Links>(&link_key)?.map(|row| row.value);
-        if let Some(link) = &link
-            && link.deleted_at.is_none()
-            && newer(item.version.as_deref(), link.version.as_deref()) == VersionOrder::Older
-        {
-            return Ok(ItemOutcome::Duplicate);
-        }
-        // The shadow may know more fields than this report names.
-        let says_nothing_new = |link: &Link| {
-            link.deleted_at.is_none()
-                && link.version == item.version
-                && theirs.iter().all(|(name, value)| link.shadow.get(name) == Some(value))
+        let (link, link_version) = match tx.get::<Links>(&link_key)? {
+            Some(row) => (Some(row.value), Some(row.version)),
+            None => (None, None),
         };
-        if link.as_ref().is_some_and(says_nothing_new) {
-            return Ok(ItemOutcome::Duplicate);
+        let rules = self.inner.options.protections;
+        if let Some(link) = link.as_ref().filter(|link| link.deleted_at.is_none()) {
+            let worth = worth(item.version.as_deref(), link.version.as_deref());
+            // The shadow may know more fields than this report names.
+            let nothing_new = theirs.iter().all(|(name, value)| link.shadow.get(name) == Some(value));
+            if worth == Worth::Overtaken || (worth == Worth::Hint && nothing_new && link.version == item.version) {
+                return Ok(ItemOutcome::Duplicate);
+            }
+            let is_fact = match trust {
+                Trust::Fact => true,
+                Trust::ReadAt(version) => version == link_version,
+                Trust::Hint => worth == Worth::Fact || !rules.read_back_hints,
+            };
+            if !is_fact {
+                return Ok(ItemOutcome::Hint(link_version));
+            }
         }
         let now = self.now();
         let mut people = People { tx, now, connection: Some(context.id) };
@@ -81,8 +86,11 @@ impl Hub {
         };
         let profile = people.view(root)?.expect("the root was just found");
         let changed_at: BTreeMap<String, Timestamp> = profile.fields.iter().map(|(name, said)| (name.clone(), said.at)).collect();
+        let from = self.sources(&profile.fields);
         let ours = projection(people, context, entity, &Canon::Profile(profile), false)?;
-        let decisions = three_way(context, entity, item, link.as_ref(), &theirs, &ours, &changed_at, people.now);
+        let sent = on_its_way(people, context, &item.entity, &leaf.to_string())?;
+        let side = OurSide { fields: &ours, changed_at: &changed_at, from: &from, sent: &sent };
+        let decisions = self.three_way(context, entity, item, link.as_ref(), &theirs, &side);
         let mut accepted = accepted(&decisions);
         // Says what the record is; never taken from a silo.
         accepted.remove("hub_id");
@@ -162,36 +170,71 @@ impl Hub {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "gathers what the pure merge compares")]
-pub(super) fn three_way(
-    context: &ConnectionContext,
-    entity: &Entity,
-    item: &Item,
-    link: Option<&Link>,
-    theirs: &Fields,
-    ours: &Fields,
-    ours_changed_at: &BTreeMap<String, Timestamp>,
-    now: Timestamp,
-) -> Vec<FieldDecision> {
-    let default = EntitySync::default();
-    let sync = context.sync.get(&item.entity).unwrap_or(&default);
-    let empty = Fields::new();
-    merge(&IngestRecord {
-        theirs,
-        shadow: link.map_or(&empty, |link| &link.shadow),
-        ours,
-        ours_changed_at,
-        theirs_changed_at: item.at_ms.map(|at| Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX))),
-        received_at: now,
-        policies: &sync.fields,
-        normalisers: &normalisers(entity),
-        direction: sync.direction,
-    })
+/// Our side of a record, as it is compared with the silo's.
+pub(super) struct OurSide<'a> {
+    /// What we would send now.
+    pub(super) fields: &'a Fields,
+    /// When each was last changed.
+    pub(super) changed_at: &'a BTreeMap<String, Timestamp>,
+    /// The connection that said it.
+    pub(super) from: &'a BTreeMap<String, String>,
+    /// What is on its way to the silo.
+    pub(super) sent: &'a Fields,
 }
 
+impl Hub {
+    pub(super) fn three_way(
+        &self,
+        context: &ConnectionContext,
+        entity: &Entity,
+        item: &Item,
+        link: Option<&Link>,
+        theirs: &Fields,
+        ours: &OurSide<'_>,
+    ) -> Vec<FieldDecision> {
+        let default = EntitySync::default();
+        let sync = context.sync.get(&item.entity).unwrap_or(&default);
+        let (empty, no_turns, not_frozen) = (Fields::new(), BTreeMap::new(), BTreeMap::new());
+        merge(&IngestRecord {
+            theirs,
+            shadow: link.map_or(&empty, |link| &link.shadow),
+            ours: ours.fields,
+            sent: ours.sent,
+            ours_from: ours.from,
+            from: &context.name,
+            turns: link.map_or(&no_turns, |link| &link.turns),
+            frozen: link.map_or(&not_frozen, |link| &link.frozen),
+            protections: self.inner.options.protections,
+            ours_changed_at: ours.changed_at,
+            theirs_changed_at: item.at_ms.map(|at| Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX))),
+            received_at: self.now(),
+            policies: &sync.fields,
+            normalisers: &normalisers(entity),
+            direction: sync.direction,
+        })
+    }
+
+    /// The names of the connections that fields came from.
+    fn sources(&self, fields: &BTreeMap<String, Attributed>) -> BTreeMap<String, String> {
+        let name = |id| self.connection_context(id).map(|context| context.name.clone()).ok();
+        fields.iter().filter_map(|(field, said)| Some((field.clone(), name(said.source?)?))).collect()
+    }
+}
+
+/// What is on its way to the silo and not acknowledged yet.
+pub(super) fn on_its_way(people: &mut People<'_>, context: &ConnectionContext, entity: &str, canonical_id: &str) -> Result<Fields> {
+    let row = people.tx.get::<Deliveries>(&DeliveryKey::write(context.id, entity, canonical_id))?;
+    Ok(row.map(|row| row.value.sent).unwrap_or_default())
+}
+
+/// What becomes ours: the silo's values, and those of both sides together.
 pub(super) fn accepted(decisions: &[FieldDecision]) -> Fields {
-    let taken = decisions.iter().filter(|decision| decision.kind == FieldOutcome::AcceptTheirs);
-    taken.map(|decision| (decision.field.clone(), decision.theirs.clone())).collect()
+    let taken = decisions.iter().filter_map(|decision| match &decision.kind {
+        FieldOutcome::AcceptTheirs => Some((decision.field.clone(), decision.theirs.clone())),
+        FieldOutcome::Merged(value) => Some((decision.field.clone(), value.clone())),
+        _ => None,
+    });
+    taken.collect()
 }
 
 fn entity_of(context: &ConnectionContext, item: &Item) -> Result<Entity> {

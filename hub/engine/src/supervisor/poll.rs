@@ -40,11 +40,13 @@ pub(super) async fn run(mut task: Task, entity: String, canonical: Canonical, ev
             Ok(()) => {
                 patience.renew();
                 task.health.worked(task.hub.now());
-                let mut poll_now = task.poll_now.clone();
+                let (mut poll_now, walks, entity) = (task.poll_now.clone(), std::sync::Arc::clone(&task.walks), entity.clone());
                 let wait = async move {
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep(every) => {}
                         Ok(()) = poll_now.changed() => {}
+                        () = walks.wished(&entity) => {}
                     }
                 };
                 if task.unless_stopped(wait).await.is_none() {
@@ -78,6 +80,7 @@ async fn walk(task: &Task, entity: &str) -> Result<(), ConnectorError> {
         let batch = IngestBatch { items, cursor: Some((entity.to_owned(), checkpoint)), state: called.state };
         task.hub.ingest(task.id, batch).await.map_err(|error| to_connector_error(&error))?;
         let Some(next) = next else {
+            task.walks.walked(entity, began);
             return match details.as_ref().filter(|_| lists).and_then(|details| complete_listing(details, seen)) {
                 Some(listed) => mark_missing(task, entity, &listed, began).await,
                 None => Ok(()),
