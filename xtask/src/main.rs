@@ -5,6 +5,7 @@ mod demo;
 mod plugins;
 mod setup;
 mod shell;
+mod sim;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -29,6 +30,8 @@ enum Command {
     Test,
     /// Set up and show the main job: one enquiry crossing a mail server, a CRM and a PBX.
     Demo(demo::Arguments),
+    /// Simulate: seeds of the real engine in virtual time against failing silos; exit code 0 only if everything held.
+    Sim(sim::Arguments),
     /// Measure: ratios side by side, as text and as JSON.
     Bench(bench::Arguments),
 }
@@ -49,6 +52,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Plugins(arguments) => plugins::run(&arguments),
         Command::Test => test::run(),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     }
 }

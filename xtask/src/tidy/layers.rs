@@ -6,11 +6,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates and which of ours each may depend on, tests included.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("throughline-schemas", &[]),
     ("throughline-domain", &["throughline-schemas"]),
     ("throughline-store", &["throughline-schemas", "throughline-domain"]),
     ("throughline-engine", &["throughline-schemas", "throughline-domain", "throughline-store"]),
+    ("throughline-simulation", &["throughline-schemas", "throughline-domain", "throughline-store", "throughline-engine"]),
     ("throughline-plugin-host", &["throughline-schemas", "throughline-domain"]),
     ("throughline-api", &["throughline-schemas", "throughline-domain", "throughline-store", "throughline-engine"]),
     (
