@@ -3,7 +3,7 @@
 
 use throughline_domain::sync::retry::{Verdict, backoff_ms, verdict};
 use throughline_schemas::Timestamp;
-use throughline_schemas::connector::{ConnectorError, Found};
+use throughline_schemas::connector::{ConnectorError, ErrorClass, Found};
 use throughline_schemas::manifest::Entity;
 use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, Tx};
 
@@ -54,6 +54,12 @@ impl Dispatcher {
                         Found::Record(_) | Found::MovedTo(_) => clear.extend(self.clear_of_doubt(waiting).await?),
                         Found::Gone => self.forget(&waiting).await?,
                     }
+                }
+            }
+            // What cannot be asked for is written again: an update done twice is an update.
+            Err(error) if error.class == ErrorClass::Unsupported => {
+                for (_, waiting) in doubtful {
+                    clear.extend(self.clear_of_doubt(waiting).await?);
                 }
             }
             Err(error) => {
