@@ -3,7 +3,6 @@
 
 /// Which protective rules are in force. Only simulations switch any off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own, and they are switched off one at a time")]
 pub struct Protections {
     /// What a silo reports is compared with what it reported before. Off: whatever it reports is taken for its change.
     pub shadows: bool,
