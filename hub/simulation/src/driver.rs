@@ -226,16 +226,19 @@ impl Life<'_> {
     async fn settle_conflicts(&self) {
         let Ok(page) = self.hub.conflicts(Paging { cursor: None, limit: 100 }) else { return };
         for conflict in page.items {
-            let choice = if self.world.state().random.percent(50) { ConflictChoice::Theirs } else { ConflictChoice::Ours };
-            let mut state = self.world.state();
-            let now = state.now();
-            let line =
-                format!("a person settles {} of {}: {choice:?} ({} / {})", conflict.field, conflict.key, conflict.theirs, conflict.ours);
-            state.trace.say(now, "hub", line);
-            drop(state);
+            let choice = self.choose(&conflict);
             // One that cannot be settled now is looked at the next time.
             let _ = self.hub.resolve_conflict(conflict.id, choice).await;
         }
+    }
+
+    fn choose(&self, conflict: &throughline_engine::ConflictItem) -> ConflictChoice {
+        let mut state = self.world.state();
+        let choice = if state.random.percent(50) { ConflictChoice::Theirs } else { ConflictChoice::Ours };
+        let now = state.now();
+        let line = format!("a person settles {} of {}: {choice:?} ({} / {})", conflict.field, conflict.key, conflict.theirs, conflict.ours);
+        state.trace.say(now, "hub", line);
+        choice
     }
 }
 
