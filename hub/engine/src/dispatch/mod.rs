@@ -14,8 +14,6 @@ mod write;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use throughline_schemas::Timestamp;
