@@ -185,7 +185,7 @@ impl Simulated {
         let after = cursor.and_then(Value::as_u64).unwrap_or(0);
         let found = silo.after(entity, after);
         let more = found.len() > PAGE;
-        let last = found.iter().take(PAGE).last().map_or(after, |(order, _)| *order);
+        let last = found.iter().take(PAGE).next_back().map_or(after, |(order, _)| *order);
         let items: Vec<Item> = found.into_iter().take(PAGE).map(|(_, item)| item).collect();
         let checkpoint = if lists && !more { json!(0) } else { json!(last) };
         let details = (lists && !more).then(|| {
