@@ -165,7 +165,7 @@ impl Hub {
 
     /// Starts the watchdog and every connection that is not paused. A connection that cannot be opened does not hold up the others.
     pub async fn start(&self) -> Result<()> {
-        tokio::spawn(self.clone().keep_comparing());
+        self.spawn_background(self.clone().keep_comparing());
         self.start_watchdog();
         for (id, record) in self.all_connections()? {
             if record.paused {
