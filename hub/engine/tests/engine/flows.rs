@@ -33,7 +33,7 @@ impl Flowing {
     }
 
     async fn new() -> Self {
-        let flowing = Self::on(Store::in_memory(Options::new(|| 0)).unwrap());
+        let flowing = Self::on(Store::inline_on_memory_disk(&MemoryDisk::default(), Options::new(|| 0)).unwrap());
         flowing.world.hub.start().await.unwrap();
         flowing
     }
@@ -141,7 +141,7 @@ async fn a_flow_does_its_steps_when_its_condition_is_met() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_survives_a_restart() {
     let disk = MemoryDisk::default();
-    let flowing = Flowing::on(Store::on_memory_disk(&disk, Options::new(|| 0)).unwrap());
+    let flowing = Flowing::on(Store::inline_on_memory_disk(&disk, Options::new(|| 0)).unwrap());
     flowing.world.hub.start().await.unwrap();
     let steps =
         json!([set("a", "before", json!(1)), {"name": "w", "do": {"wait": {"seconds": 86_400}}}, set("b", "after", json!("{{ now }}"))]);
@@ -151,7 +151,7 @@ async fn a_wait_survives_a_restart() {
     let until = run.due.unwrap();
     assert_eq!((flowing.variable("before"), flowing.variable("after")), (Some(json!(1)), None));
     flowing.world.hub.shut_down().await.unwrap();
-    let flowing = flowing.again(Store::on_memory_disk(&disk, Options::new(|| 0)).unwrap());
+    let flowing = flowing.again(Store::inline_on_memory_disk(&disk, Options::new(|| 0)).unwrap());
     flowing.world.hub.start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(80_000)).await;
     assert_eq!(flowing.run(flow, run.id).state, RunState::Waiting);

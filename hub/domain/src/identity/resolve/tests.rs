@@ -189,7 +189,7 @@ fn among_more_people_a_name_alone_says_less() {
 
 #[test]
 fn a_fitted_model_is_the_same_whatever_the_order() {
-    let all: Vec<PersonRecord> = (0..300)
+    let all: Vec<PersonRecord> = (0..600)
         .map(|number| PersonRecord {
             id: format!("r{number}"),
             given: format!("given{}", number / 3 % 40),
@@ -201,6 +201,7 @@ fn a_fitted_model_is_the_same_whatever_the_order() {
     let mut reversed = all.clone();
     reversed.reverse();
     let model = fit(&all);
+    assert_eq!((model.version.as_str(), model.population), ("fitted-600", 600));
     assert_eq!(model, fit(&reversed));
     let text = serde_json::to_string(&model).unwrap();
     assert_eq!(serde_json::from_str::<Model>(&text).unwrap().prepared(), model);

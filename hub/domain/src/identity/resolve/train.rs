@@ -14,9 +14,17 @@ const MOST_CANDIDATES: usize = 1_500_000;
 /// Random pairs that chance is measured by.
 const RANDOM_PAIRS: usize = 400_000;
 
-/// Fits a model to these records alone.
+/// Among fewer records chance cannot be told from habit: of three records that two agree says nothing about how rare that is.
+const FEWEST_RECORDS: usize = 500;
+/// So many people the weights that ship are taken to be about where there are too few records to say.
+const POPULATION_OF_FEW: u64 = 5_000;
+
+/// Fits a model to these records alone, or takes the weights that ship where they are fewer than 500.
 #[must_use]
 pub fn fit(records: &[PersonRecord]) -> Model {
+    if records.len() < FEWEST_RECORDS {
+        return Model::shipped().for_population(POPULATION_OF_FEW);
+    }
     let rarities = rarities(records);
     let blank = Model::new("blank".to_owned(), 0, Vec::new(), rarities.clone());
     let mut resolver = Resolver::new(Arc::new(blank), Settings::default());
