@@ -86,15 +86,17 @@ impl Dispatcher {
         Ok(link.filter(|link| doubtful(&link.version)).map(|link| link.key))
     }
 
-    /// It was read back: what is left to write is found by comparing.
-    async fn clear_of_doubt(&self, waiting: Waiting) -> Result<Option<Waiting>> {
+    /// Whether it took effect is known: what is left to write is found by comparing. None if the delivery is not there any more.
+    pub(super) async fn clear_of_doubt(&self, waiting: Waiting) -> Result<Option<Waiting>> {
         let known = Delivery { in_doubt: false, doubt_since: None, sent: Default::default(), ..waiting.delivery.clone() };
         let mut tx = Tx::new(&self.task.hub.inner.store);
         if tx.get::<Deliveries>(&waiting.key)?.is_none() {
             return Ok(None);
         }
         tx.put::<Deliveries>(&waiting.key, &known)?;
-        let version = tx.commit().await?.sequence;
+        let sequence = tx.commit().await?.sequence;
+        // No row has version 0: what was asked for meanwhile is still to be done.
+        let version = if waiting.version == 0 { 0 } else { sequence };
         Ok(Some(Waiting { delivery: known, version, ..waiting }))
     }
 

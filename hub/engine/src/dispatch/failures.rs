@@ -55,7 +55,9 @@ impl Dispatcher {
     /// Somebody was faster: read the record, take it in, compare again.
     async fn look_again(&self, entity: &Entity, planned: Planned, attempt: u32, error: ConnectorError) -> Result<()> {
         let backoff = backoff_ms(attempt, self.jitter(), &self.task.hub.inner.options.retry);
-        let waiting = &planned.waiting;
+        // It was refused, so nothing of it is on its way: what the silo holds now stands against our value, not after it.
+        let Some(waiting) = self.clear_of_doubt(planned.waiting).await? else { return Ok(()) };
+        let waiting = &waiting;
         let Some(link) = &planned.link else { return self.retry(waiting, attempt, backoff, false, Some(error)).await };
         let context = self.task.hub.connection_context(self.task.id)?;
         let found = self.task.hub.look_at(&context, self.task.connector.as_ref(), &entity.name, std::slice::from_ref(&link.key)).await;
