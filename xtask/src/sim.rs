@@ -23,8 +23,3 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     command.extend(arguments.without.as_deref());
     cargo(&command)
 }
-
-/// As many seeds as belong to every test.
-pub(crate) fn some() -> Result<()> {
-    run(&Arguments { seeds: "0..2000".to_owned(), without: None })
-}
