@@ -4,8 +4,7 @@
 //! up for a person to see: a customer who is not called can be called, one who was called twice cannot be uncalled.
 
 use throughline_domain::handoff::Step;
-use throughline_domain::sync::retry::{Verdict, verdict};
-use throughline_schemas::connector::{ConnectorError, ErrorClass};
+use throughline_schemas::connector::ConnectorError;
 use throughline_schemas::{EnquiryId, Evidence, HandoffId};
 use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, Handoffs, Tx};
 
@@ -60,27 +59,9 @@ impl Dispatcher {
     }
 
     async fn not_done(&mut self, waiting: Waiting, error: ConnectorError) -> Result<()> {
-        self.note_failure(&error);
-        let attempt = waiting.delivery.attempts + 1;
-        let age = u64::try_from(self.task.hub.now().since(waiting.delivery.since.max(waiting.delivery.not_before))).unwrap_or(0);
-        if matches!(error.class, ErrorClass::Bug | ErrorClass::Cancelled | ErrorClass::Ambiguous) {
-            return self.give_up(&waiting, error).await;
-        }
-        match verdict(&error, attempt, age, self.jitter(), &self.task.hub.inner.options.retry) {
-            Verdict::RetryAt { delay_ms } => self.retry(&waiting, attempt, delay_ms, false, Some(error)).await,
-            Verdict::PauseBudget { delay_ms } => {
-                self.pause(delay_ms);
-                self.retry(&waiting, waiting.delivery.attempts, delay_ms, false, Some(error)).await
-            }
-            Verdict::PauseConnection { reason } => {
-                self.retry(&waiting, attempt, 0, false, Some(error)).await?;
-                self.pause_connection(reason);
-                Ok(())
-            }
-            Verdict::ReadBack | Verdict::Reread | Verdict::DeadLetter | Verdict::Drop | Verdict::QuarantineField { .. } => {
-                self.give_up(&waiting, error).await
-            }
-        }
+        // A callback was not late before its time.
+        let since = waiting.delivery.since.max(waiting.delivery.not_before);
+        self.not_repeatable(waiting, error, since).await
     }
 
     /// The handoff whose work was given up comes to nothing; answers whose it is.

@@ -4,7 +4,7 @@ use throughline_domain::sync::retry::{Verdict, verdict};
 use throughline_schemas::connector::{ConnectorError, ErrorClass, OutboundMessage, Written};
 use throughline_schemas::interaction::DeliveryState;
 use throughline_schemas::manifest::Canonical;
-use throughline_schemas::{Change, ChangeKind, InteractionId};
+use throughline_schemas::{Change, ChangeKind, InteractionId, Timestamp};
 use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, Inbox, InboxEntry, Interactions, Tx};
 
 use super::{Dispatcher, Waiting};
@@ -84,10 +84,16 @@ impl Dispatcher {
     }
 
     async fn not_sent(&mut self, waiting: Waiting, error: ConnectorError) -> Result<()> {
+        let since = waiting.delivery.since;
+        self.not_repeatable(waiting, error, since).await
+    }
+
+    /// What a failure leads to of what must not be done twice, a message or a call; `since`: from when on it is late.
+    pub(super) async fn not_repeatable(&mut self, waiting: Waiting, error: ConnectorError, since: Timestamp) -> Result<()> {
         self.note_failure(&error);
         let attempt = waiting.delivery.attempts + 1;
-        let age = u64::try_from(self.task.hub.now().since(waiting.delivery.since)).unwrap_or(0);
-        // A plugin that broke or was ended in the middle does not know whether it went out.
+        let age = u64::try_from(self.task.hub.now().since(since)).unwrap_or(0);
+        // A plugin that broke or was ended in the middle does not know whether it was done.
         if matches!(error.class, ErrorClass::Bug | ErrorClass::Cancelled | ErrorClass::Ambiguous) {
             return self.give_up(&waiting, error).await;
         }
