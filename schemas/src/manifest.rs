@@ -274,7 +274,8 @@ pub struct Field {
     /// Longest value in characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u32>,
-    /// What the silo does to a value when it stores it: `trim`, `lowercase`, `phone_digits`.
+    /// What the silo does to a value when it stores it: `trim`, `lowercase`, `uppercase`, `collapse_spaces`, `newlines`,
+    /// `phone_digits`, `date`, `truncate:N` (characters), `as:A=B` (it has no word for A and keeps it as B).
     #[serde(default)]
     pub normalisers: Vec<String>,
 }

@@ -5,6 +5,7 @@ mod cli;
 mod continuity;
 mod crm;
 mod durability;
+mod helpdesk;
 mod mail;
 mod pbx;
 mod story;

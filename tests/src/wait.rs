@@ -14,16 +14,21 @@ const GLANCE: Duration = Duration::from_millis(25);
 
 /// Looks until there is something; an error says what was waited for and what was seen last.
 pub fn until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    watch(what, LOOK, look)
+    watch(what, LOOK, PATIENCE, look)
 }
 
 /// Like [`until`], for what nobody measures.
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    watch(what, GLANCE, look)
+    watch(what, GLANCE, PATIENCE, look)
 }
 
-fn watch<T>(what: &str, every: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+/// Like [`eventually`], for what is meant to take its time.
+pub fn eventually_within<T>(patience: Duration, what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    watch(what, GLANCE, patience, look)
+}
+
+fn watch<T>(what: &str, every: Duration, patience: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + patience;
     let mut last = None;
     while Instant::now() < deadline {
         match look() {
@@ -34,5 +39,5 @@ fn watch<T>(what: &str, every: Duration, mut look: impl FnMut() -> Result<Option
         std::thread::sleep(every);
     }
     let seen = last.map_or_else(String::new, |error| format!("; the last look failed: {error:#}"));
-    Err(anyhow!("waited {PATIENCE:?} in vain for: {what}{seen}"))
+    Err(anyhow!("waited {patience:?} in vain for: {what}{seen}"))
 }

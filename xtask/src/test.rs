@@ -7,7 +7,7 @@ use crate::{plugins, setup};
 
 /// Format, plugins, lints, then every test with the real systems.
 pub(crate) fn run() -> Result<()> {
-    setup::systems()?;
+    setup::systems_of_tests()?;
     heading("Format");
     cargo(&["fmt", "--all", "--check"])?;
     heading("Plugins");

@@ -8,10 +8,10 @@ use throughline_plugin_sdk::{CheckReport, Error, ErrorClass, Result};
 
 use crate::classify::Purpose;
 use crate::client::{Call, Client};
-use crate::config::{Auth, Concurrency, Config, Cursor, Deletes, Entity, FieldMap, Idempotency, Transform};
+use crate::config::{Auth, Concurrency, Config, Cursor, Deletes, Entity, FieldMap, FieldSpec, Idempotency, Transform};
 use crate::template::Variables;
 use crate::walk::{Place, fetch};
-use crate::{pointer, record, write};
+use crate::{mapping, pointer, record, write};
 
 /// Checks a connection.
 pub(crate) fn check(config: &Config) -> Result<CheckReport> {
@@ -150,6 +150,37 @@ fn declared_field(entity: &Entity, map: &FieldMap) -> manifest::Field {
     manifest::Field {
         writable: entity.write.is_some() && spec.writable(),
         max_length: spec.max_length,
-        normalisers: spec.transforms.iter().filter_map(named).map(str::to_owned).collect(),
+        normalisers: spec.transforms.iter().filter_map(named).map(str::to_owned).chain(unsaid(&spec)).collect(),
+    }
+}
+
+/// Values of ours that the system keeps as another of ours, because it has no word for them.
+fn unsaid(spec: &FieldSpec) -> Vec<String> {
+    let Some(values) = &spec.values else { return Vec::new() };
+    let kept_as = |ours: &String| {
+        let kept = mapping::mapped_in(values, &mapping::mapped_out(values, &Value::from(ours.as_str())));
+        kept.as_str().filter(|kept| kept != ours).map(|kept| format!("as:{ours}={kept}"))
+    };
+    values.write.keys().filter_map(kept_as).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_value_without_a_word_of_its_own_is_declared() {
+        let table = [
+            (json!({"read": {"1": "open", "3": "resolved"}, "write": {"waiting": 1, "resolved": 3}}), vec!["as:waiting=open"]),
+            (json!({"read": {"new": "open"}, "write": {"waiting": "new"}}), vec!["as:waiting=open"]),
+            (json!({"read": {"1": "open", "2": "open"}}), vec![]),
+            (json!({"read": {"1": "open"}, "write": {"waiting": 9}}), vec![]),
+        ];
+        for (values, wanted) in table {
+            let spec = FieldSpec { values: Some(serde_json::from_value(values.clone()).unwrap()), ..FieldSpec::default() };
+            assert_eq!(unsaid(&spec), wanted, "{values}");
+        }
     }
 }

@@ -151,12 +151,14 @@ fn split_name(name: &str, part: Split) -> String {
     }
 }
 
-fn mapped_in(values: &ValueMap, raw: &Value) -> Value {
+/// Our value for what the system stores.
+pub(crate) fn mapped_in(values: &ValueMap, raw: &Value) -> Value {
     let key = pointer::scalar(raw).unwrap_or_default();
     values.read.get(&key).or(values.otherwise.as_ref()).unwrap_or(raw).clone()
 }
 
-fn mapped_out(values: &ValueMap, ours: &Value) -> Value {
+/// What the system stores for our value.
+pub(crate) fn mapped_out(values: &ValueMap, ours: &Value) -> Value {
     let named = pointer::scalar(ours).and_then(|key| values.write.get(&key)).cloned();
     let turned = || values.read.iter().find(|(_, value)| *value == ours).map(|(theirs, _)| Value::from(theirs.as_str()));
     named.or_else(turned).unwrap_or_else(|| ours.clone())

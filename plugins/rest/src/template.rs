@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use throughline_plugin_sdk::http::{escape_placeholders, percent_encode};
 use throughline_plugin_sdk::{Error, ErrorClass, Result};
 
@@ -89,7 +89,11 @@ pub(crate) fn header(template: &str, variables: &Variables) -> Result<Option<Str
     render(template, variables, str::to_owned)
 }
 
-/// Renders a JSON body. A text that is just `{record}` becomes the record; variables in other texts are escaped.
+/// The member of an object that stands for all members of the record, so that fixed values can be sent beside them.
+const SPREAD: &str = "...";
+
+/// Renders a JSON body. A text that is just `{record}` becomes the record, as the member `...` of an object it becomes the record's
+/// members, which win over the object's own; variables in other texts are escaped.
 pub(crate) fn body(template: &Value, variables: &Variables, record: Option<&Value>) -> Result<String> {
     let mut out = String::new();
     write_json(template, variables, record, &mut out)?;
@@ -164,19 +168,37 @@ fn write_json(template: &Value, variables: &Variables, record: Option<&Value>, o
             }
             out.push(']');
         }
-        (Value::Object(entries), _) => {
-            out.push('{');
-            for (index, (name, entry)) in entries.iter().enumerate() {
-                separate(index, out);
-                out.push_str(&Value::from(name.as_str()).to_string());
-                out.push(':');
-                write_json(entry, variables, record, out)?;
-            }
-            out.push('}');
-        }
+        (Value::Object(entries), _) => write_object(entries, variables, record, out)?,
         (scalar, _) => out.push_str(&scalar.to_string()),
     }
     Ok(())
+}
+
+fn write_object(entries: &Map<String, Value>, variables: &Variables, record: Option<&Value>, out: &mut String) -> Result<()> {
+    let spread = match (entries.get(SPREAD), record.and_then(Value::as_object)) {
+        (Some(Value::String(text)), Some(record)) if text == "{record}" => Some(record),
+        _ => None,
+    };
+    let own = entries.iter().filter(|(name, _)| spread.is_none_or(|record| *name != SPREAD && !record.contains_key(*name)));
+    out.push('{');
+    let mut written = 0;
+    for (name, entry) in own {
+        write_name(&mut written, name, out);
+        write_json(entry, variables, record, out)?;
+    }
+    for (name, value) in spread.into_iter().flatten() {
+        write_name(&mut written, name, out);
+        out.push_str(&escape_placeholders(&value.to_string()));
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn write_name(written: &mut usize, name: &str, out: &mut String) {
+    separate(*written, out);
+    *written += 1;
+    out.push_str(&Value::from(name).to_string());
+    out.push(':');
 }
 
 /// A JSON string; a variable without a value makes it null.
@@ -270,6 +292,22 @@ mod tests {
         assert_eq!(parsed["params"][0], record);
         assert_eq!(parsed["method"], "create k\"{secret:t}");
         assert_eq!(parsed["none"], Value::Null);
+    }
+
+    #[test]
+    fn fixed_values_stand_beside_the_records_own_and_give_way_to_them() {
+        let table = [
+            (json!({"queue": 1, "priority": 3, "...": "{record}"}), json!({"queue": 1, "priority": 2, "title": "{secret:t}"})),
+            (json!({"data": {"...": "{record}"}}), json!({"data": {"priority": 2, "title": "{secret:t}"}})),
+            (json!({"...": "literal"}), json!({"...": "literal"})),
+        ];
+        for (template, wanted) in table {
+            let record = json!({"priority": 2, "title": "{secret:t}"});
+            let text = body(&template, &Variables::default(), Some(&record)).unwrap();
+            assert!(!text.contains("{secret:t}"), "{text}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), wanted, "{template}");
+        }
+        assert_eq!(body(&json!({"...": "{record}"}), &Variables::default(), Some(&json!({}))).unwrap(), "{}");
     }
 
     #[test]

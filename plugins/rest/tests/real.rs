@@ -13,6 +13,9 @@ use throughline_plugin_sdk::{
 };
 
 #[allow(dead_code, unreachable_pub, reason = "shared with the end-to-end tests, which use the rest of it")]
+#[path = "../../../tests/src/systems/local.rs"]
+mod local;
+#[allow(dead_code, unreachable_pub, reason = "shared with the end-to-end tests, which use the rest of it")]
 #[path = "../../../tests/src/systems/pocketbase.rs"]
 mod pocketbase;
 

@@ -2,5 +2,7 @@
 
 pub mod asterisk;
 pub mod email;
+pub mod helpdesk;
+pub mod local;
 pub mod pocketbase;
 pub mod stand_in;

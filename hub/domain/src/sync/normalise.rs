@@ -8,7 +8,8 @@ const MAX_ROUNDS: usize = 8;
 /// A value as the silo would store it: texts (also those in lists) go through the named normalisers until nothing changes any more.
 ///
 /// `trim`, `lowercase`, `uppercase`, `collapse_spaces`, `newlines` (CR LF to LF), `phone_digits` (digits only, numbers become texts),
-/// `date` (an RFC 3339 time to its day), `truncate:N` (N characters). A name that is not known changes nothing.
+/// `date` (an RFC 3339 time to its day), `truncate:N` (N characters), `as:A=B` (the silo has no word for A and keeps it as B). A name
+/// that is not known changes nothing.
 #[must_use]
 pub fn normalise_value(normalisers: &[String], value: &Value) -> Value {
     match value {
@@ -59,10 +60,21 @@ fn apply(name: &str, text: String) -> String {
         "newlines" => text.replace("\r\n", "\n").replace('\r', "\n"),
         "phone_digits" => text.chars().filter(char::is_ascii_digit).collect(),
         "date" => day(&text).map_or_else(|| text.clone(), str::to_owned),
-        _ => match name.strip_prefix("truncate:").and_then(|length| length.parse().ok()) {
-            Some(length) => text.chars().take(length).collect(),
-            None => text,
+        _ => with_argument(name, text),
+    }
+}
+
+fn with_argument(name: &str, text: String) -> String {
+    match name.split_once(':') {
+        Some(("truncate", length)) => match length.parse() {
+            Ok(length) => text.chars().take(length).collect(),
+            Err(_) => text,
         },
+        Some(("as", pair)) => match pair.split_once('=') {
+            Some((ours, theirs)) if ours == text => theirs.to_owned(),
+            _ => text,
+        },
+        _ => text,
     }
 }
 

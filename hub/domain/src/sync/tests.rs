@@ -219,6 +219,9 @@ fn normalisers_do_what_they_are_called() {
         ("date", json!("21 November 2026"), json!("21 November 2026")),
         ("truncate:2", json!("äöü"), json!("äö")),
         ("truncate:x", json!("abc"), json!("abc")),
+        ("as:waiting=open", json!("waiting"), json!("open")),
+        ("as:waiting=open", json!("closed"), json!("closed")),
+        ("as:waiting", json!("waiting"), json!("waiting")),
         ("nonsense", json!(" a "), json!(" a ")),
         ("trim", json!(3.0), json!(3)),
         ("trim", json!(3.5), json!(3.5)),
@@ -273,8 +276,19 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 fn normaliser_names() -> impl Strategy<Value = Vec<String>> {
-    let names =
-        ["trim", "lowercase", "uppercase", "collapse_spaces", "newlines", "phone_digits", "date", "truncate:1", "truncate:3", "nonsense"];
+    let names = [
+        "trim",
+        "lowercase",
+        "uppercase",
+        "collapse_spaces",
+        "newlines",
+        "phone_digits",
+        "date",
+        "truncate:1",
+        "truncate:3",
+        "as:b=a",
+        "nonsense",
+    ];
     proptest::collection::vec(proptest::sample::select(names.to_vec()).prop_map(str::to_owned), 0..4)
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn projection(
 ) -> Result<Fields> {
     let mut fields = match canon {
         Canon::Profile(profile) => profile_fields(entity, profile, first),
-        Canon::Enquiry(enquiry) => enquiry_fields(people, context, enquiry)?,
+        Canon::Enquiry(enquiry) => enquiry_fields(people, context, entity, enquiry, first)?,
     };
     fields.retain(|name, _| entity.fields.contains_key(name));
     Ok(fields)
@@ -64,19 +64,12 @@ fn profile_fields(entity: &Entity, profile: &Profile, first: bool) -> Fields {
         let parts: Vec<&str> = ["given_name", "family_name"].iter().filter_map(|name| fields.get(*name)?.as_str()).collect();
         fields.insert("display_name".to_owned(), parts.join(" ").into());
     }
-    for (name, kind) in [("email", IdentityType::Email), ("phone", IdentityType::Phone)] {
-        let identity = profile.identities.iter().find(|identity| identity.kind == kind);
-        if let Some(identity) = identity
-            && !fields.contains_key(name)
-        {
-            fields.insert(name.to_owned(), identity.value.clone().into());
-        }
-    }
+    add_addresses(profile, &mut fields);
     fields.insert("hub_id".to_owned(), profile.id.to_string().into());
     fields
 }
 
-fn enquiry_fields(people: &mut People<'_>, context: &ConnectionContext, enquiry: &Enquiry) -> Result<Fields> {
+fn enquiry_fields(people: &mut People<'_>, context: &ConnectionContext, entity: &Entity, enquiry: &Enquiry, first: bool) -> Result<Fields> {
     let mut fields: Fields = disclosure::variables(enquiry, Audience::Connector, people.now).value;
     fields.insert("hub_id".to_owned(), enquiry.id.to_string().into());
     fields.insert("reason".to_owned(), enquiry.reason.clone().into());
@@ -87,7 +80,37 @@ fn enquiry_fields(people: &mut People<'_>, context: &ConnectionContext, enquiry:
     if let Some(key) = customer_key(people, context, enquiry.profile_id)? {
         fields.insert("customer".to_owned(), key.into());
     }
+    if first {
+        name_the_customer(people, entity, enquiry, &mut fields)?;
+    }
     Ok(fields)
+}
+
+/// A silo that keeps no records of persons is told with the new record whose it is. Later it is the silo that says whom it answers.
+fn name_the_customer(people: &mut People<'_>, entity: &Entity, enquiry: &Enquiry, fields: &mut Fields) -> Result<()> {
+    if !ADDRESSES.iter().any(|(name, _)| entity.fields.contains_key(*name)) {
+        return Ok(());
+    }
+    let Some((root, _)) = people.root_of(enquiry.profile_id)? else { return Ok(()) };
+    if let Some(profile) = people.view(root)? {
+        add_addresses(&profile, fields);
+    }
+    Ok(())
+}
+
+/// The fields that say how a person is reached, with the identities that they hold.
+const ADDRESSES: [(&str, IdentityType); 2] = [("email", IdentityType::Email), ("phone", IdentityType::Phone)];
+
+/// Where the record names no address, the first one known.
+fn add_addresses(profile: &Profile, fields: &mut Fields) {
+    for (name, kind) in ADDRESSES {
+        let identity = profile.identities.iter().find(|identity| identity.kind == kind);
+        if let Some(identity) = identity
+            && !fields.contains_key(name)
+        {
+            fields.insert(name.to_owned(), identity.value.clone().into());
+        }
+    }
 }
 
 /// The silo's key of the person, if the silo knows that person.
