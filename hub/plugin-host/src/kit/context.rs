@@ -35,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) http: Option<Arc<HttpSilo>>,
     pub(crate) tcp: TcpSilos,
     settings: Settings,
+    /// Where the silos are.
+    places: BTreeMap<String, String>,
     witnessed: Mutex<String>,
     desks: Mutex<Vec<Arc<Desk>>>,
     /// What came out of connections that are over.
@@ -50,6 +52,7 @@ impl Context {
         if let Some(file) = &plan.http {
             let (silo, task) = HttpSilo::start(plan.script(file)?, &plan.secrets).await?;
             places.insert("http".to_owned(), format!("http://127.0.0.1:{}", silo.port));
+            places.insert("http.port".to_owned(), silo.port.to_string());
             serving.push(task);
             http = Some(silo);
         }
@@ -67,7 +70,7 @@ impl Context {
         let grants = plan.grants(&manifest.capabilities.hosts, &config);
         let settings = Settings { config, secrets: plan.secrets.clone(), grants };
         let (witnessed, desks, texts) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { rig, plan, http, tcp, settings, witnessed, desks, texts, _serving: serving })
+        Ok(Self { rig, plan, http, tcp, settings, places, witnessed, desks, texts, _serving: serving })
     }
 
     /// Another one for the same plugin, with silos of its own: what is ordered of a silo holds for all its connections.
@@ -112,6 +115,16 @@ impl Context {
 
     pub(crate) fn config(&self) -> &Value {
         &self.settings.config
+    }
+
+    /// What a kit says with the silos' addresses in it.
+    pub(crate) fn placed(&self, value: &Value) -> Value {
+        placed(value, &self.places)
+    }
+
+    /// Whether the kit says where the plugin registers its webhook.
+    pub(crate) fn registers(&self) -> bool {
+        self.plan.webhook.as_ref().is_some_and(|webhook| webhook.registration.is_some())
     }
 
     fn remembered(&self, connected: Connected) -> Connected {

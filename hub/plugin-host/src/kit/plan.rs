@@ -18,7 +18,8 @@ const FILE: &str = "kit.json";
 pub(crate) struct Plan {
     /// The plugin it is for.
     pub(crate) plugin: String,
-    /// The connection's config. `{http}` is the HTTP silo's address, `{NAME.port}` a TCP silo's port (a number where it stands alone).
+    /// The connection's config. `{http}` is the HTTP silo's address, `{http.port}` its port, `{NAME.port}` a TCP silo's
+    /// port (a number where it stands alone).
     pub(crate) config: Value,
     /// Secrets by name: long enough to be recognised wherever they turn up.
     #[serde(default)]
@@ -47,6 +48,9 @@ pub(crate) struct Plan {
     /// What is sent.
     #[serde(default)]
     pub(crate) send: Option<SendPlan>,
+    /// What is done.
+    #[serde(default)]
+    pub(crate) act: Option<ActPlan>,
     /// A listener's stream is cut at every byte; one that is longer than this at so many places, evenly.
     #[serde(default = "most_cuts")]
     pub(crate) most_cuts: usize,
@@ -83,6 +87,15 @@ pub(crate) struct SendPlan {
     pub(crate) refused: OutboundMessage,
 }
 
+/// An action whose effect the silo can show: a record more, or a whole payload.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ActPlan {
+    pub(crate) action: String,
+    /// Silos' addresses are put in as into the config.
+    pub(crate) input: Value,
+}
+
 /// Writes to one entity.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,6 +129,19 @@ pub(crate) struct WebhookPlan {
     /// How many items must come of it at least.
     #[serde(default = "one")]
     pub(crate) items: usize,
+    /// Where the silo keeps what is registered, for a plugin that registers itself.
+    #[serde(default)]
+    pub(crate) registration: Option<RegistrationPlan>,
+}
+
+/// The HTTP silo's collection of registrations. One of somebody else must be in it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegistrationPlan {
+    /// Its path.
+    pub(crate) collection: String,
+    /// Where a registration has its address, as a JSON pointer into the record.
+    pub(crate) address_at: String,
 }
 
 fn one() -> usize {

@@ -104,7 +104,8 @@ impl<P: Policy> Assembler<P> {
         let (Some("Received"), Some(digit)) = (event.raw("Direction"), event.get("Digit")) else { return };
         let (now, gap) = (self.now, self.policy.digit_gap_ms());
         let Some(call) = self.calls.get_mut(&call_id) else { return };
-        let Some(leg) = call.leg_mut(&leg_id).filter(|leg| !leg.gone) else { return };
+        // A key that is told after the hangup counts if it was pressed before it.
+        let Some(leg) = call.leg_mut(&leg_id).filter(|leg| !leg.gone || leg.gone_at.is_some_and(|gone_at| now <= gone_at)) else { return };
         leg.last_key_at = Some(now);
         let reading = leg.reading;
         if !call.is_customer_leg(&leg_id) {

@@ -25,6 +25,11 @@ impl<P: Policy> Assembler<P> {
             self.place(leg_id, name, event.get("Linkedid").unwrap_or(leg_id));
         }
         let Some((call_id, leg_id)) = self.touch(event, "") else { return };
+        // What was told of its first leg before it was told to exist came too early, not the call.
+        let now = self.now;
+        if let Some(call) = self.calls.get_mut(&call_id).filter(|call| call.id == leg_id) {
+            call.started_at = call.started_at.min(now);
+        }
         if event.raw("ChannelState") == Some(RING) && self.leg(&leg_id).is_some_and(|leg| leg.is_external()) {
             self.came_in(&call_id, &leg_id, event, "");
         }

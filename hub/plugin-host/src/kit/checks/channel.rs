@@ -1,7 +1,6 @@
 //! Sending: the same message under the same key however often it is tried, refused for good what can never arrive, and told apart from
 //! not sent what may have been.
 
-use serde_json::json;
 use throughline_domain::connector::BoxFuture;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, OutboundMessage, Written};
 
@@ -18,7 +17,6 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "send/same-key-same-message", needs: MESSAGES, run: same_key },
     Check { name: "send/invalid-recipient", needs: MESSAGES, run: invalid_recipient },
     Check { name: "send/lost-response", needs: MESSAGES, run: lost_response },
-    Check { name: "act/unknown-action", needs: &[Need::Channel], run: unknown_action },
 ];
 
 const KEY: &str = "the-key-of-this-message";
@@ -43,7 +41,7 @@ async fn sent(context: &Context, what: &str) -> Result<Written, String> {
 }
 
 /// How many messages the silos have: whole payloads at TCP silos, records at an HTTP silo.
-fn arrived(context: &Context) -> usize {
+pub(super) fn arrived(context: &Context) -> usize {
     let over_tcp: usize = context.tcp.values().map(|silo| silo.payloads()).sum();
     over_tcp + context.http.as_ref().map_or(0, |silo| silo.records().len())
 }
@@ -86,10 +84,16 @@ fn lost_response<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdic
     Box::pin(async move { if context.tcp.is_empty() { lost_over_http(context).await } else { lost_over_tcp(context).await } })
 }
 
+const SAID_NOTHING: &str = "no silo of the kit was spoken to, so no answer can be lost";
+
 async fn lost_over_tcp(context: &Context) -> Verdict {
     context.take_most_said();
     let whole = sent(context, "sending").await?;
-    for at in 1..context.take_most_said() {
+    let length = context.take_most_said();
+    if length == 0 {
+        return Err(SAID_NOTHING.to_owned());
+    }
+    for at in 1..length {
         context.reset();
         context.order(&Orders { cut: Some(at), ..Orders::default() });
         let what = format!("when the silo is cut off after {at} bytes");
@@ -102,7 +106,11 @@ async fn lost_over_http(context: &Context) -> Verdict {
     let silo = wanted(context.http.as_deref(), "http", "only a silo can show what was sent")?;
     let before = silo.requests();
     let whole = sent(context, "sending").await?;
-    for lost in 0..silo.requests() - before {
+    let requests = silo.requests() - before;
+    if requests == 0 {
+        return Err(SAID_NOTHING.to_owned());
+    }
+    for lost in 0..requests {
         context.reset();
         silo.order(Fault::Lost, lost, 1);
         retried(context, &format!("when the answer to request {} is lost", lost + 1), &whole).await?;
@@ -131,12 +139,4 @@ async fn retried(context: &Context, what: &str, whole: &Written) -> Verdict {
     } else {
         Err(format!("{what}: trying again made another message: {:?} and not {:?}", again.key, whole.key))
     }
-}
-
-fn unknown_action<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
-    Box::pin(async move {
-        let connected = context.connect()?;
-        let acted = context.witness(connected.connector.act("no-such-action", &json!({}), KEY).await);
-        must_fail("an action there is not", &acted, &[ErrorClass::Unsupported, ErrorClass::InvalidRecord, ErrorClass::Config])
-    })
 }

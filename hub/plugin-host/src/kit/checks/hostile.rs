@@ -11,6 +11,7 @@ use super::{Check, Extra, Need, Verdict, must_be_clean, must_fail};
 use crate::kit::context::Context;
 use crate::kit::rig::Connected;
 use crate::kit::silo::http::Fault;
+use crate::kit::silo::tcp::Orders;
 
 pub(super) const CHECKS: &[Check] = &[
     Check { name: "host/denied-host-is-a-clean-error", needs: &[], run: denied },
@@ -34,6 +35,7 @@ fn denied<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
 /// It dies of it as what it is, and others live on.
 async fn contained(context: &Context, limited: Connected, word: &str) -> Verdict {
     let died = context.check(&limited).await;
+    context.reset();
     must_fail("check beyond its limit", &died, &[ErrorClass::Bug])?;
     let text = died.err().map(|error| error.message).unwrap_or_default();
     if !text.contains(word) {
@@ -53,6 +55,11 @@ fn memory<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
 fn time<'a>(context: &'a Context, _: &'a Extra) -> BoxFuture<'a, Verdict> {
     Box::pin(async move {
         let limited = context.connect_limited(|limits| limits.call_cpu = Duration::ZERO)?;
+        // What a guest has used is looked at when it gives way: at silos that say nothing it must.
+        context.order(&Orders { silent: true, ..Orders::default() });
+        if let Some(silo) = &context.http {
+            silo.order(Fault::Silent, 0, usize::MAX);
+        }
         contained(context, limited, "CPU time").await
     })
 }
@@ -101,6 +108,28 @@ async fn provoke(context: &Context) -> Verdict {
     if context.rig.plugin().exports("listener") {
         let listened = crate::kit::context::listen(context, &connected, None).await;
         must_be_clean("listen at a silo that echoes", &listened.unwrap_or(Ok(())))?;
+    }
+    provoke_writes(context, &connected).await
+}
+
+/// The same for what is written, sent, done and registered.
+async fn provoke_writes(context: &Context, connected: &Connected) -> Verdict {
+    let (plan, plugin, connector) = (&context.plan, context.rig.plugin(), &connected.connector);
+    if let Some(write) = plan.write.as_ref().filter(|_| plugin.exports("sink")) {
+        let written = connector.write(&write.entity, vec![super::write::create("op-echoed", &write.create)]).await;
+        must_be_clean("write at a silo that echoes", &context.witness(written))?;
+    }
+    if let Some(send) = plan.send.as_ref().filter(|_| plugin.exports("channel")) {
+        let sent = context.witness(connector.send(&send.message, "the-key-of-an-echo").await);
+        must_be_clean("send at a silo that echoes", &sent)?;
+    }
+    if let Some(act) = plan.act.as_ref().filter(|_| plugin.exports("channel")) {
+        let acted = context.witness(connector.act(&act.action, &context.placed(&act.input), "the-key-of-an-echo").await);
+        must_be_clean("act at a silo that echoes", &acted)?;
+    }
+    if context.registers() && plugin.exports("webhook") {
+        let ensured = context.witness(connector.webhook_ensure("https://hub.example.com/hooks/cnx_echo").await);
+        must_be_clean("register at a silo that echoes", &ensured)?;
     }
     Ok(())
 }

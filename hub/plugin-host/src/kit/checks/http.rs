@@ -3,7 +3,7 @@
 use throughline_domain::connector::BoxFuture;
 use throughline_schemas::connector::{ConnectorError, ErrorClass};
 
-use super::{Check, Extra, Need, Verdict, must_be_clean, must_fail, wanted};
+use super::{Check, Extra, HONEST, Need, Verdict, must_be_clean, must_fail, wanted};
 use crate::kit::context::{Context, difference, union};
 use crate::kit::rig::Connected;
 use crate::kit::silo::http::{Fault, HttpSilo};
@@ -23,9 +23,6 @@ pub(super) const CHECKS: &[Check] = &[
 
 const ALWAYS: usize = usize::MAX;
 const USUAL: u32 = 100;
-/// What says "try again later" or "something is wrong with this connection": never that there is nothing to read.
-const HONEST: &[ErrorClass] = &[ErrorClass::Transient, ErrorClass::Ambiguous, ErrorClass::Auth, ErrorClass::Config];
-
 fn silo(context: &Context) -> Result<&HttpSilo, String> {
     wanted(context.http.as_deref(), "http", "the plugin asks for HTTP")
 }

@@ -12,7 +12,7 @@ use crate::kit::context::{Context, Union, difference, listen, listened};
 use crate::kit::desk::Desk;
 use crate::kit::silo::tcp::Orders;
 
-const LISTENER: &[Need] = &[Need::Listener];
+pub(super) const LISTENER: &[Need] = &[Need::Listener];
 
 pub(super) const CHECKS: &[Check] = &[
     Check { name: "listen/whole", needs: LISTENER, run: whole },
@@ -23,7 +23,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// What comes of an undisturbed stream, and how many bytes the silo says on it.
-async fn undisturbed(context: &Context) -> Result<(Union, usize), String> {
+pub(super) async fn undisturbed(context: &Context) -> Result<(Union, usize), String> {
     if context.tcp.is_empty() {
         return Err("the plugin listens, so kit.json must have a TCP script under \"tcp\", or skip this check with a reason".to_owned());
     }
@@ -68,7 +68,7 @@ async fn after(context: &Context, orders: &Orders, wanted: &Union) -> Verdict {
 }
 
 /// The same records with the same content. Their versions may have grown further: what came twice was told twice.
-fn same_news(got: &Union, wanted: &Union) -> Verdict {
+pub(super) fn same_news(got: &Union, wanted: &Union) -> Verdict {
     let unversioned = |union: &Union| -> Union {
         let without = |(key, item): (&(String, String), &throughline_schemas::connector::Item)| {
             let mut item = item.clone();

@@ -1,12 +1,15 @@
 //! The conformance checks, a file for each group. A check is given the plugin and its silos and says what is not as it must be.
 
 mod access;
+mod act;
 mod channel;
 mod hostile;
 mod http;
 mod listen;
 mod manifest;
+mod order;
 mod read;
+mod registration;
 mod webhook;
 mod write;
 
@@ -46,6 +49,8 @@ pub(crate) enum Need {
     Listener,
     Channel,
     Messages,
+    Actions,
+    Registration,
     Http,
     Secrets,
 }
@@ -65,6 +70,10 @@ impl Need {
                 let sends = plugin.manifest.channels.iter().any(|channel| channel.can.iter().any(|can| can == "message"));
                 (!sends).then(|| "the manifest declares no channel for messages".to_owned())
             }),
+            Self::Actions => {
+                exports("channel").or_else(|| plugin.manifest.actions.is_empty().then(|| "the manifest declares no action".to_owned()))
+            }
+            Self::Registration => (!context.registers()).then(|| "the plugin does not register its webhook itself".to_owned()),
             Self::Http => {
                 let speaks = plugin.manifest.capabilities.transports.iter().any(|transport| transport == "http");
                 (!speaks).then(|| "the plugin does not ask for HTTP".to_owned())
@@ -87,13 +96,19 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         http::CHECKS,
         write::CHECKS,
         webhook::CHECKS,
+        registration::CHECKS,
         listen::CHECKS,
+        order::CHECKS,
         channel::CHECKS,
+        act::CHECKS,
         // Looks through all that came before.
         hostile::CHECKS,
     ];
     groups.into_iter().flatten()
 }
+
+/// What says "try again later" or "something is wrong with this connection": never that there is nothing to read.
+pub(crate) const HONEST: &[ErrorClass] = &[ErrorClass::Transient, ErrorClass::Ambiguous, ErrorClass::Auth, ErrorClass::Config];
 
 /// The verdict on something that must have failed with one of these classes.
 pub(crate) fn must_fail<T: std::fmt::Debug>(what: &str, result: &Result<T, ConnectorError>, classes: &[ErrorClass]) -> Verdict {

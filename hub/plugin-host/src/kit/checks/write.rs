@@ -109,7 +109,7 @@ fn op(id: &str, kind: OpKind, key: Option<&str>, data: &Value) -> Op {
     }
 }
 
-fn create(id: &str, data: &Value) -> Op {
+pub(super) fn create(id: &str, data: &Value) -> Op {
     op(id, OpKind::Create, None, data)
 }
 

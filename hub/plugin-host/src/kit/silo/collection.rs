@@ -34,6 +34,9 @@ pub(crate) struct Collection {
     /// Whether records can be created, changed and deleted.
     #[serde(default)]
     writable: bool,
+    /// Whether a `POST` below it names the record that it makes, and is answered 409 if there is one of that name.
+    #[serde(default)]
+    named: bool,
     /// What is not accepted: a field with one of these values.
     #[serde(default)]
     refuse: BTreeMap<String, Value>,
@@ -63,6 +66,7 @@ impl Collection {
             ("GET", None) => self.list(query),
             ("GET", Some(key)) => self.find(key).map_or_else(gone, |at| (200, self.records[at].clone())),
             ("POST", None) if self.writable => self.create(body),
+            ("POST", Some(key)) if self.writable && self.named && !key.contains('/') => self.create_named(key, body),
             ("PATCH" | "PUT", Some(key)) if self.writable => self.update(key, body),
             ("DELETE", Some(key)) if self.writable => self.delete(key),
             _ => refused(405, "this cannot be done here"),
@@ -108,6 +112,20 @@ impl Collection {
         let record = Value::Object(record);
         self.records.push(record.clone());
         (201, record)
+    }
+
+    fn create_named(&mut self, key: &str, body: &[u8]) -> Answer {
+        if self.find(key).is_some() {
+            return refused(409, "there is one of this name");
+        }
+        let mut record = match serde_json::from_slice(body) {
+            Ok(Value::Object(record)) => record,
+            _ if body.is_empty() => Map::new(),
+            _ => return refused(400, "the body must be a JSON object"),
+        };
+        record.insert(self.id.clone(), json!(key));
+        self.records.push(Value::Object(record.clone()));
+        (200, Value::Object(record))
     }
 
     fn update(&mut self, key: &str, body: &[u8]) -> Answer {
@@ -257,5 +275,13 @@ mod tests {
         assert_eq!(collection.answer("GET", Some(&key), &query(&[]), b"").0, 404);
         collection.stir();
         assert_eq!(collection.records.len(), 4);
+    }
+
+    #[test]
+    fn a_record_made_under_a_name_is_made_once() {
+        let mut collection = Collection { named: true, ..collection() };
+        let mut post = |key: &str, body: &[u8]| collection.answer("POST", Some(key), &query(&[]), body).0;
+        assert_eq!([post("d", b"{}"), post("d", b"{}"), post("e", b""), post("e/answer", b""), post("f", b"[")], [200, 409, 200, 405, 400]);
+        assert_eq!(collection.records.len(), 5);
     }
 }

@@ -73,6 +73,8 @@ pub(crate) enum Fault {
     Echo,
     /// The request takes effect, its answer is lost.
     Lost,
+    /// The request is heard and nothing is said, for as long as the client waits.
+    Silent,
 }
 
 #[derive(Default)]
@@ -173,6 +175,7 @@ impl HttpSilo {
         let request = Request::read(&mut stream).await?;
         let fault = self.fault();
         let answer = match fault {
+            Some(Fault::Silent) => return tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop),
             Some(fault @ (Fault::Truncated | Fault::Lost)) => {
                 let (status, body) = self.answer(&request);
                 if fault == Fault::Lost {
@@ -263,7 +266,7 @@ fn faulty(fault: Fault, request: &Request) -> Response {
         Fault::LoginPage => Response { status: 200, kind: "text/html; charset=utf-8", body: LOGIN_PAGE.into(), retry_after: None },
         Fault::Picture => Response { status: 200, kind: "image/png", body: PICTURE.to_vec(), retry_after: None },
         Fault::Big => message(200, &"x".repeat(BIG)),
-        Fault::Truncated | Fault::Lost => message(500, "this fault needs the right answer"),
+        Fault::Truncated | Fault::Lost | Fault::Silent => message(500, "this fault needs the right answer"),
     }
 }
 

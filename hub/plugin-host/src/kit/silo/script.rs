@@ -26,6 +26,10 @@ pub(crate) struct TcpScript {
     /// Numbered texts for rules with `each`: files beside the script.
     #[serde(default)]
     numbered: BTreeMap<u32, String>,
+    /// What the silo always says in order: messages in which the first group of this expression is the same. Without it any two may
+    /// come the other way round.
+    #[serde(default)]
+    in_order: Option<String>,
 }
 
 fn line_end() -> String {
@@ -67,11 +71,24 @@ struct RuleScript {
     next_delimiter: Option<String>,
 }
 
+/// How the messages of an answer are said: the numbered texts, and what a file holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Arrangement {
+    /// As they are written.
+    #[default]
+    AsWritten,
+    /// Each twice.
+    Doubled,
+    /// This one, counted from nought, after the next one instead of before it.
+    Swapped(usize),
+}
+
 /// A rule made ready.
 struct Rule {
     on: Regex,
     script: RuleScript,
-    file: Vec<u8>,
+    /// Its file, message by message.
+    file: Vec<Vec<u8>>,
 }
 
 /// A protocol made ready.
@@ -81,6 +98,7 @@ pub(crate) struct Protocol {
     rules: Vec<Rule>,
     parts: BTreeMap<String, Vec<Rule>>,
     numbered: BTreeMap<u32, String>,
+    in_order: Option<Regex>,
 }
 
 /// The answer to a message.
@@ -91,12 +109,20 @@ pub(crate) struct Said {
     /// Where in the bytes the part begins that goes on where it was cut, if one does.
     pub(crate) resume: Option<usize>,
     pub(crate) next_delimiter: Option<String>,
+    /// How many messages of it can be arranged.
+    pub(crate) arrangeable: usize,
+    /// Whether the arrangement made it another answer.
+    pub(crate) rearranged: bool,
 }
 
 impl Protocol {
     /// Makes a script ready; its files lie beside it, in `folder`.
     pub(crate) fn new(script: TcpScript, folder: &Path, secrets: &BTreeMap<String, String>) -> Result<Self, String> {
-        let rules = |rules: Vec<RuleScript>| rules.into_iter().map(|rule| Rule::new(rule, folder, secrets)).collect::<Result<Vec<_>, _>>();
+        let delimiter = script.delimiter.clone();
+        let rules = |rules: Vec<RuleScript>| {
+            rules.into_iter().map(|rule| Rule::new(rule, folder, secrets, &delimiter)).collect::<Result<Vec<_>, _>>()
+        };
+        let in_order = script.in_order.as_deref().map(Regex::new).transpose().map_err(|error| format!("in_order: {error}"))?;
         let numbered = script.numbered.into_iter().map(|(number, file)| {
             let text = std::fs::read_to_string(folder.join(&file)).map_err(|error| format!("{file}: {error}"))?;
             Ok((number, text.replace("\r\n", "\n").replace('\n', "\r\n")))
@@ -107,6 +133,7 @@ impl Protocol {
             rules: rules(script.rules)?,
             parts: script.parts.into_iter().map(|(name, part)| Ok((name, rules(part)?))).collect::<Result<_, String>>()?,
             numbered: numbered.collect::<Result<_, String>>()?,
+            in_order,
         })
     }
 
@@ -121,7 +148,7 @@ impl Protocol {
     }
 
     /// What is said to a message; an unknown one ends the connection, for a script must know what it is asked.
-    pub(crate) fn answer(&self, message: &str, parts: &[&str]) -> Said {
+    pub(crate) fn answer(&self, message: &str, parts: &[&str], arrangement: Arrangement) -> Said {
         let special = parts.iter().filter_map(|part| self.parts.get(*part)).flatten();
         let rule = special.chain(&self.rules).find_map(|rule| rule.on.captures(message).map(|captures| (rule, captures)));
         let Some((rule, captures)) = rule else {
@@ -134,19 +161,57 @@ impl Protocol {
             text.replace("{message}", message)
         };
         let mut bytes = expand(&rule.script.reply).into_bytes();
-        if let Some(set) = &rule.script.set {
-            let named = numbers(&expand(set), &self.numbered);
-            bytes.extend(named.into_iter().flat_map(|(number, text)| each(&rule.script.each, number, text).into_bytes()));
-        }
+        let named = rule.script.set.as_ref().map(|set| numbers(&expand(set), &self.numbered)).unwrap_or_default();
+        let texts = named.into_iter().map(|(number, text)| each(&rule.script.each, number, text).into_bytes()).collect();
+        let (texts, texts_moved) = self.arranged(texts, arrangement);
+        bytes.extend(texts.iter().flatten());
         let resume = rule.script.resume.then_some(bytes.len());
-        bytes.extend_from_slice(&rule.file);
+        let (file, file_moved) = self.arranged(rule.file.clone(), arrangement);
+        bytes.extend(file.iter().flatten());
         bytes.extend(expand(&rule.script.after).into_bytes());
-        Said { bytes, close: rule.script.close, resume, next_delimiter: rule.script.next_delimiter.clone() }
+        Said {
+            bytes,
+            close: rule.script.close,
+            resume,
+            next_delimiter: rule.script.next_delimiter.clone(),
+            arrangeable: texts.len().max(file.len()),
+            rearranged: texts_moved || file_moved,
+        }
+    }
+}
+
+impl Protocol {
+    /// The messages as ordered, and whether that is another order than the one they have.
+    fn arranged(&self, mut messages: Vec<Vec<u8>>, arrangement: Arrangement) -> (Vec<Vec<u8>>, bool) {
+        match arrangement {
+            Arrangement::AsWritten => (messages, false),
+            Arrangement::Doubled => {
+                let any = !messages.is_empty();
+                (messages.into_iter().flat_map(|message| [message.clone(), message]).collect(), any)
+            }
+            Arrangement::Swapped(at) => {
+                let free = messages.get(at).zip(messages.get(at + 1)).is_some_and(|(one, two)| one != two && !self.is_in_order(one, two));
+                if free {
+                    messages.swap(at, at + 1);
+                }
+                (messages, free)
+            }
+        }
+    }
+
+    fn is_in_order(&self, one: &[u8], two: &[u8]) -> bool {
+        let Some(in_order) = &self.in_order else { return false };
+        let group = |message: &[u8]| {
+            let text = String::from_utf8_lossy(message).into_owned();
+            in_order.captures(&text).and_then(|captures| captures.get(1)).map(|group| group.as_str().to_owned())
+        };
+        let group_of_one = group(one);
+        group_of_one.is_some() && group_of_one == group(two)
     }
 }
 
 impl Rule {
-    fn new(mut script: RuleScript, folder: &Path, secrets: &BTreeMap<String, String>) -> Result<Self, String> {
+    fn new(mut script: RuleScript, folder: &Path, secrets: &BTreeMap<String, String>, delimiter: &str) -> Result<Self, String> {
         let escaped = secrets.iter().map(|(name, value)| (name.clone(), regex::escape(value))).collect();
         let on = Regex::new(&with_secrets(&script.on, &escaped)).map_err(|error| error.to_string())?;
         script.reply = with_secrets(&script.reply, secrets);
@@ -154,12 +219,23 @@ impl Rule {
             Some(file) => {
                 let bytes = std::fs::read(folder.join(file)).map_err(|error| format!("{file}: {error}"))?;
                 let lines = bytes.split_inclusive(|byte| *byte == b'\n').skip(script.from_line);
-                lines.flatten().copied().collect()
+                messages(&lines.flatten().copied().collect::<Vec<u8>>(), delimiter.as_bytes())
             }
             None => Vec::new(),
         };
         Ok(Self { on, script, file })
     }
+}
+
+/// The bytes cut after each delimiter; what follows the last one is a message too.
+fn messages(bytes: &[u8], delimiter: &[u8]) -> Vec<Vec<u8>> {
+    let (mut messages, mut from) = (Vec::new(), 0);
+    while let Some(at) = bytes[from..].windows(delimiter.len().max(1)).position(|window| window == delimiter) {
+        messages.push(bytes[from..from + at + delimiter.len()].to_vec());
+        from += at + delimiter.len();
+    }
+    messages.extend((from < bytes.len()).then(|| bytes[from..].to_vec()));
+    messages
 }
 
 fn each(template: &str, number: u32, text: &str) -> String {
@@ -203,13 +279,40 @@ mod tests {
         });
         let secrets = BTreeMap::from([("password".to_owned(), "a+b".to_owned())]);
         let protocol = Protocol::new(serde_json::from_value(script).unwrap(), folder.path(), &secrets).unwrap();
-        let said = |message: &str, part: Option<&str>| String::from_utf8(protocol.answer(message, part.as_slice()).bytes).unwrap();
+        let said = |message: &str, part: Option<&str>| {
+            let said = protocol.answer(message, part.as_slice(), Arrangement::AsWritten);
+            String::from_utf8(said.bytes).unwrap()
+        };
         assert_eq!(said("a1 LOGIN a+b", None), "a1 OK\r\n");
         assert_eq!(said("a1 LOGIN aab", None), "a1 NO a1 LOGIN aab\r\n");
         assert_eq!(said("a1 LOGIN a+b", Some("expired")), "gone\r\n");
         assert_eq!(said("a2 GET 1:5", None), "* 3 12 hello\r\nyou\r\na2 OK\r\n");
         assert_eq!(said("a2 GET 4", None), "a2 OK\r\n");
         assert_eq!(said("FILE", None), "you\n");
-        assert!(protocol.answer("what?", &[]).close);
+        assert!(protocol.answer("what?", &[], Arrangement::AsWritten).close);
+    }
+
+    #[test]
+    fn messages_are_arranged_but_for_those_that_stay_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("calls.txt"), "a:1\nb:1\nb:2\nc").unwrap();
+        let script = json!({
+            "delimiter": "\n", "in_order": "^(\\w):",
+            "rules": [{"on": "^go$", "reply": "first\n", "file": "calls.txt", "after": "last\n"}],
+        });
+        let protocol = Protocol::new(serde_json::from_value(script).unwrap(), folder.path(), &BTreeMap::new()).unwrap();
+        for (arrangement, wanted, rearranged) in [
+            (Arrangement::AsWritten, "a:1 b:1 b:2 c", false),
+            (Arrangement::Doubled, "a:1 a:1 b:1 b:1 b:2 b:2 cc", true),
+            (Arrangement::Swapped(0), "b:1 a:1 b:2 c", true),
+            (Arrangement::Swapped(1), "a:1 b:1 b:2 c", false),
+            (Arrangement::Swapped(2), "a:1 b:1 cb:2 ", true),
+            (Arrangement::Swapped(3), "a:1 b:1 b:2 c", false),
+        ] {
+            let said = protocol.answer("go", &[], arrangement);
+            let text = String::from_utf8(said.bytes).unwrap();
+            assert_eq!(text, format!("first\n{}last\n", wanted.replace(' ', "\n")), "{arrangement:?}");
+            assert_eq!(said.rearranged, rearranged, "{arrangement:?}");
+        }
     }
 }

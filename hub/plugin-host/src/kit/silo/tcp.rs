@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::http::Serving;
-use super::script::{Protocol, Said};
+use super::script::{Arrangement, Protocol, Said};
 
 /// What a check orders for the connections to come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,8 +22,12 @@ pub(crate) struct Orders {
     pub(crate) cut: Option<usize>,
     /// What is sent comes in two pieces, the first of so many bytes.
     pub(crate) split: Option<usize>,
+    /// It takes connections and says nothing.
+    pub(crate) silent: bool,
     /// Where the script closes, it stays open.
     pub(crate) hold: bool,
+    /// In which order it says what it has to say.
+    pub(crate) arrangement: Arrangement,
 }
 
 /// A running TCP silo.
@@ -34,6 +38,9 @@ pub(crate) struct TcpSilo {
     most_said: AtomicUsize,
     /// Whole messages heard that a rule had asked for by another delimiter: what was sent, not what was said about it.
     payloads: AtomicUsize,
+    /// Messages in the answer that had most of them, and answers that came otherwise than written.
+    most_messages: AtomicUsize,
+    rearranged: AtomicUsize,
     /// How much of an answer that resumes was said before the connection was cut.
     resume_at: AtomicUsize,
     pub(crate) port: u16,
@@ -49,6 +56,8 @@ impl TcpSilo {
             orders: Mutex::default(),
             most_said: AtomicUsize::new(0),
             payloads: AtomicUsize::new(0),
+            most_messages: AtomicUsize::new(0),
+            rearranged: AtomicUsize::new(0),
             resume_at: AtomicUsize::new(0),
             port,
         });
@@ -102,9 +111,22 @@ impl TcpSilo {
         self.most_said.swap(0, Ordering::Relaxed)
     }
 
+    /// Messages in the answer that had most of them so far.
+    pub(crate) fn most_messages(&self) -> usize {
+        self.most_messages.load(Ordering::Relaxed)
+    }
+
+    /// How many answers so far came otherwise than written.
+    pub(crate) fn rearranged(&self) -> usize {
+        self.rearranged.load(Ordering::Relaxed)
+    }
+
     async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let orders = self.orders().clone();
+        if orders.silent {
+            return tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop);
+        }
         let mut mouth = Mouth { orders: &orders, said: 0 };
         let mut ended = mouth.say(&mut stream, self.protocol.greeting.as_bytes()).await?;
         let parts: Vec<&str> = orders.part.as_deref().into_iter().chain(orders.checking.then_some("check")).collect();
@@ -115,7 +137,9 @@ impl TcpSilo {
             if delimiter != self.protocol.delimiter {
                 self.payloads.fetch_add(1, Ordering::Relaxed);
             }
-            let said = self.protocol.answer(&message, &parts);
+            let said = self.protocol.answer(&message, &parts, orders.arrangement);
+            self.most_messages.fetch_max(said.arrangeable, Ordering::Relaxed);
+            self.rearranged.fetch_add(usize::from(said.rearranged), Ordering::Relaxed);
             delimiter = said.next_delimiter.clone().unwrap_or_else(|| self.protocol.delimiter.clone());
             let was_cut = self.answer(&mut mouth, &mut stream, &said).await?;
             ended = was_cut || (said.close && !orders.hold);

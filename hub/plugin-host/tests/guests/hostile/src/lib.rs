@@ -115,6 +115,23 @@ fn talk(cursor: &Value) -> Result<Value, Error> {
     Ok(json!({"answer": String::from_utf8_lossy(&answer)}))
 }
 
+/// Takes every line for news of its own, numbered as it comes: a second telling or another order is another story.
+fn listen_to_lines(config: &Value) -> Result<(), Error> {
+    let connection = open(config)?;
+    connection.write(b"go\r\n")?;
+    let mut heard = Vec::new();
+    loop {
+        let bytes = connection.read(4096, 5000)?;
+        if bytes.is_empty() {
+            break;
+        }
+        heard.extend(bytes);
+    }
+    let text = String::from_utf8_lossy(&heard).into_owned();
+    let items: Vec<Item> = text.lines().enumerate().map(|(number, line)| record(&number.to_string(), &json!(line))).collect();
+    emit::emit(&items, None)
+}
+
 fn flood_sockets(cursor: &Value) -> Result<Value, Error> {
     let mut open_ones = Vec::new();
     loop {
@@ -233,6 +250,9 @@ mod core {
     }
 }
 
+/// The mode in which whatever is asked succeeds, and nothing is done.
+const AGREEABLE: &str = "agreeable";
+
 fn mode(config: &str) -> String {
     let config: Value = serde_json::from_str(config).unwrap_or_default();
     config["mode"].as_str().unwrap_or_default().to_owned()
@@ -243,7 +263,7 @@ impl plugin::Guest for Hostile {
         match mode(&config).as_str() {
             "bad-report" => Ok("[1".into()),
             name => {
-                if !name.is_empty() && !name.starts_with("listen") {
+                if !name.is_empty() && name != AGREEABLE && !name.starts_with("listen") {
                     deed(name, &Value::Null)?;
                 }
                 Ok(json!({"account_id": "a1", "account_name": "An account"}).to_string())
@@ -259,7 +279,10 @@ impl plugin::Guest for Hostile {
 }
 
 impl source::Guest for Hostile {
-    fn read(_config: String, entity: String, cursor: Option<String>, _want: u32) -> Result<Page, Error> {
+    fn read(config: String, entity: String, cursor: Option<String>, _want: u32) -> Result<Page, Error> {
+        if mode(&config) == AGREEABLE {
+            return Ok(page(&json!(entity)));
+        }
         let cursor = cursor.map_or(Value::Null, |cursor| serde_json::from_str(&cursor).unwrap_or_default());
         if entity == "garbage" {
             return Ok(Page { items: vec![], next: None, checkpoint: "{no json".into(), details: None });
@@ -317,6 +340,7 @@ impl listener::Guest for Hostile {
             "listen-flood" => loop {
                 emit::emit(&[record("flood", &json!({"text": "x".repeat(1000)}))], None)?;
             },
+            "listen-lines" => listen_to_lines(&serde_json::from_str(&config).unwrap_or_default()),
             "listen-once" => {
                 state::set("seen", "1")?;
                 emit::emit(&[record("first", &json!(checkpoint))], Some("8"))?;
@@ -330,10 +354,16 @@ impl listener::Guest for Hostile {
 }
 
 impl channel::Guest for Hostile {
-    fn send(_config: String, message: String, idempotency_key: String) -> Result<Written, Error> {
+    fn send(config: String, message: String, idempotency_key: String) -> Result<Written, Error> {
+        if mode(&config) == AGREEABLE {
+            return Ok(Written { key: format!("{:?}", random::bytes(8)), version: None, record: None });
+        }
         Ok(Written { key: idempotency_key, version: None, record: Some(message) })
     }
-    fn act(_config: String, action: String, input: String, _idempotency_key: String) -> Result<String, Error> {
+    fn act(config: String, action: String, input: String, _idempotency_key: String) -> Result<String, Error> {
+        if mode(&config) == AGREEABLE {
+            return Ok(input);
+        }
         let input = serde_json::from_str(&input).unwrap_or_default();
         deed(&action, &input).map(|value| value.to_string())
     }

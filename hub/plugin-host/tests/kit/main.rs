@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use throughline_plugin_host::kit::{Logs, Outcome, Report, Subject, test};
 
-#[path = "hostile/build.rs"]
+#[path = "../hostile/build.rs"]
 #[allow(dead_code, reason = "the hostile tests use the rest")]
 mod build;
+mod failing;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -51,15 +52,26 @@ async fn email_passes() {
 
 /// A copy of the minimal plugin's kit with one file changed.
 fn changed(file: &str, from: &str, to: &str) -> (tempfile::TempDir, PathBuf) {
+    changed_of("examples/minimal-plugin", &[(file, from, to)])
+}
+
+/// A copy of a plugin's kit with some changes, each of which must change something.
+fn changed_of(plugin: &str, changes: &[(&str, &str, &str)]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let kit = folder.path().join("kit");
     std::fs::create_dir(&kit).unwrap();
-    let original = repository().join("examples/minimal-plugin");
+    let original = repository().join(plugin);
     std::fs::copy(original.join("README.md"), folder.path().join("README.md")).unwrap();
-    for name in ["kit.json", "silo.json"] {
-        let text = std::fs::read_to_string(original.join("kit").join(name)).unwrap();
-        let text = if name == file { text.replace(from, to) } else { text };
-        std::fs::write(kit.join(name), text).unwrap();
+    for entry in std::fs::read_dir(original.join("kit")).unwrap() {
+        let entry = entry.unwrap();
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        for (_, from, to) in changes.iter().filter(|(file, _, _)| *file == name) {
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.contains(from), "{name} has no {from}");
+            bytes = text.replace(from, to).into_bytes();
+        }
+        std::fs::write(kit.join(&name), bytes).unwrap();
     }
     (folder, kit)
 }
