@@ -86,6 +86,17 @@ pub struct ContextVariable {
     pub expires_at: Option<Timestamp>,
 }
 
+/// Who last set one of an enquiry's own fields, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FieldOrigin {
+    /// When: by the silo's clock if a silo said it, but never later than we heard of it.
+    pub at: Timestamp,
+    /// The connection that said so; none when the hub or somebody at its API did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ConnectionId>,
+}
+
 /// What a customer wants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -121,6 +132,43 @@ pub struct Enquiry {
     /// When it was resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
+    /// Who last set `status`, `reason` and `owner`, and when; one that is not named is as it was when the enquiry began.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_by: BTreeMap<String, FieldOrigin>,
+}
+
+impl Enquiry {
+    /// One that begins, without reason or owner.
+    #[must_use]
+    pub fn open(id: EnquiryId, profile_id: ProfileId, brand: &str, at: Timestamp) -> Self {
+        Self {
+            id,
+            profile_id,
+            reason: String::new(),
+            status: EnquiryStatus::Open,
+            owner: None,
+            fencing_token: 1,
+            owner_since: None,
+            brand: brand.to_owned(),
+            variables: BTreeMap::new(),
+            follows: None,
+            opened_at: at,
+            updated_at: at,
+            resolved_at: None,
+            set_by: BTreeMap::new(),
+        }
+    }
+
+    /// Notes who set those of its own fields that differ from before.
+    pub fn note_origins(&mut self, before: &Self, source: Option<ConnectionId>, at: Timestamp) {
+        let differs =
+            [("status", self.status != before.status), ("reason", self.reason != before.reason), ("owner", self.owner != before.owner)];
+        for (field, _) in differs.into_iter().filter(|(_, differs)| *differs) {
+            // What was set last is what holds, also if a silo's clock is behind.
+            let at = self.set_by.get(field).map_or(at, |origin| at.max(origin.at.plus_millis(1)));
+            self.set_by.insert(field.to_owned(), FieldOrigin { at, source });
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde hands it over")]

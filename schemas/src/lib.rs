@@ -17,7 +17,7 @@ pub mod replay;
 pub mod sync;
 pub mod time;
 
-pub use enquiry::{Classification, ContextVariable, Enquiry, EnquiryStatus, VariableScope};
+pub use enquiry::{Classification, ContextVariable, Enquiry, EnquiryStatus, FieldOrigin, VariableScope};
 pub use event::{Cause, Change, ChangeKind, Decision, Evidence};
 pub use handoff::{Briefing, Exchange, Handoff, HandoffKind, HandoffState, Meeting, Receiver};
 pub use id::*;

@@ -12,13 +12,13 @@ use throughline_domain::sync::retry::RetryPolicy;
 use throughline_schemas::{ApiKeyId, ConnectionId, Timestamp};
 use throughline_store::Store;
 use throughline_store::blobs::Blobs;
-use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::Result;
 use crate::lanes::Lanes;
 use crate::metrics::Counters;
 use crate::sealed::MasterKey;
+use crate::signal::Signal;
 use crate::supervisor::Running;
 
 /// How the hub is to run.
@@ -38,6 +38,8 @@ pub struct HubOptions {
     pub poster: Option<Arc<dyn Poster>>,
     /// Where the hub is reached from outside: silos are told to post there, and it is the `source` of its events.
     pub public_url: Option<String>,
+    /// Whether long computations stay on the caller's thread: for simulations, where another thread would make two runs differ.
+    pub single_thread: bool,
 }
 
 impl HubOptions {
@@ -52,6 +54,7 @@ impl HubOptions {
             stop_within: Duration::from_secs(10),
             poster: None,
             public_url: None,
+            single_thread: false,
         }
     }
 }
@@ -121,7 +124,7 @@ pub(crate) struct Inner {
     pub(crate) continuity: RwLock<Arc<ContinuityPolicies>>,
     /// All profiles as likeness compares them.
     pub(crate) likeness: crate::likeness::Likeness,
-    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) stopping: Signal<bool>,
     /// How to tell the task of a webhook that there is something for it; held for a look only.
     pub(crate) webhook_wakes: Mutex<crate::webhooks::Wakes>,
     pub(crate) flows: crate::flow::FlowState,
@@ -154,7 +157,7 @@ impl Hub {
             key_uses: Mutex::default(),
             oauth_used: Mutex::default(),
             likeness: crate::likeness::Likeness::default(),
-            stopping: watch::channel(false).0,
+            stopping: Signal::default(),
             webhook_wakes: Mutex::default(),
             flows: crate::flow::FlowState::default(),
             background: Mutex::default(),
@@ -182,7 +185,7 @@ impl Hub {
 
     /// Runs a task that ends by itself when the hub stops.
     pub(crate) fn spawn_background(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if *self.inner.stopping.borrow() {
+        if self.inner.stopping.get() {
             return;
         }
         let mut background = self.inner.background.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -193,7 +196,7 @@ impl Hub {
 
     /// Stops connections in good order, then the store: what was accepted is durable, what was not is left to the silos.
     pub async fn shut_down(&self) -> Result<()> {
-        self.inner.stopping.send_replace(true);
+        self.inner.stopping.set(true);
         let running = std::mem::take(&mut *self.inner.running.lock().await);
         let stops: Vec<_> = running.into_values().map(|running| tokio::spawn(running.stop(self.inner.options.stop_within))).collect();
         for stop in stops {
@@ -209,15 +212,20 @@ impl Hub {
         self.inner.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         self.comparing_has_ended().await;
         let store = self.inner.store.clone();
-        tokio::task::spawn_blocking(move || store.close()).await.map_err(|error| crate::HubError::Internal(error.to_string()))??;
-        Ok(())
+        self.apart(move || Ok(store.close()?)).await
+    }
+
+    /// Does what takes long without holding up what runs beside it.
+    pub(crate) async fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        if self.inner.options.single_thread {
+            return work();
+        }
+        tokio::task::spawn_blocking(work).await.map_err(|error| crate::HubError::Internal(error.to_string()))?
     }
 
     /// Resolves when the hub is being shut down: streams that would last for ever end then.
     pub async fn stopping(&self) {
-        let mut stopping = self.inner.stopping.subscribe();
-        // An error means the hub itself is gone.
-        let _ = stopping.wait_for(|stop| *stop).await;
+        self.inner.stopping.listen().until(|stop| *stop).await;
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -18,6 +18,7 @@ mod loops;
 mod metrics;
 mod sealed;
 mod services;
+mod signal;
 mod supervisor;
 mod tokens;
 mod views;

@@ -14,7 +14,7 @@ use throughline_schemas::ConnectionId;
 use throughline_schemas::connector::{ConnectorError, ErrorClass};
 use throughline_schemas::manifest::{Canonical, Entity};
 use throughline_store::tables::{ConnectionRecord, Connections, Cursors, Secrets, leading_id, read, scan_rows, trailing_name};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 pub(crate) use health::Health;
@@ -25,6 +25,7 @@ use crate::hub::Hub;
 use crate::lanes::LaneGuard;
 use crate::metrics::Counter;
 use crate::services::{ConnectionServices, to_connector_error};
+use crate::signal::{Listener, Signal};
 use crate::{HubError, dispatch};
 
 /// The name under which a listener's checkpoint is kept among the cursors.
@@ -40,9 +41,9 @@ pub(crate) struct Running {
     pub(crate) health: Arc<Health>,
     pub(crate) hook: Arc<Hook>,
     /// Wakes the pollers: an admin asked for a sync.
-    pub(crate) poll_now: watch::Sender<()>,
+    pub(crate) poll_now: Signal<()>,
     connector: Arc<dyn Connector>,
-    stop: watch::Sender<bool>,
+    stop: Signal<bool>,
     tasks: JoinSet<()>,
 }
 
@@ -54,7 +55,7 @@ impl Running {
     /// Stops everything: what waits ends at once, a write or a message under way gets half of the time to end well, then the
     /// connector ends it.
     pub(crate) async fn stop(mut self, within: Duration) {
-        self.stop.send_replace(true);
+        self.stop.set(true);
         let gently = tokio::time::timeout(within / 2, async { while self.tasks.join_next().await.is_some() {} }).await;
         if tokio::time::timeout(within / 4, self.connector.stop()).await.is_err() {
             tracing::warn!("a connector did not stop in time");
@@ -96,12 +97,12 @@ pub(crate) struct Task {
     hook: Arc<Hook>,
     /// Somebody left a delivery for this connection.
     pub(crate) wake: Arc<Notify>,
-    pub(crate) poll_now: watch::Receiver<()>,
+    pub(crate) poll_now: Listener<()>,
     /// When each entity was last read to its end.
     pub(crate) walks: Arc<dispatch::Walks>,
     /// How many entities of persons have not been walked once since the start.
-    pub(crate) persons_to_walk: watch::Sender<usize>,
-    stop: watch::Receiver<bool>,
+    pub(crate) persons_to_walk: Signal<usize>,
+    stop: Listener<bool>,
 }
 
 impl Task {
@@ -110,34 +111,32 @@ impl Task {
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
-            // An error means that whoever could stop us is gone, which is a stop too.
-            _ = stop.wait_for(|stop| *stop) => None,
+            () = stop.until(|stop| *stop) => None,
             done = work => Some(done),
         }
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        *self.stop.borrow()
+        self.stop.get()
     }
 
     /// Waits until the next attempt may be made; false if the connection is stopped first. A sign that the silo is back cuts the wait
     /// short, less and less so as such signs prove wrong.
     pub(crate) async fn back_off(&self, error: &ConnectorError, patience: &mut Patience) -> bool {
         let mut back = self.health.back();
-        back.mark_unchanged();
         let now = self.hub.now();
         let next = self.health.failed(error.clone(), now);
         let wait = Duration::from_millis(u64::try_from(next.since(now)).unwrap_or(0));
         let at_least = patience.next().min(wait);
         let mut poll_now = self.poll_now.clone();
-        poll_now.mark_unchanged();
+        poll_now.skip();
         let waited = async {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(wait) => {}
                 // Somebody wants it now.
-                Ok(()) = poll_now.changed() => {}
-                () = async { tokio::time::sleep(at_least).await; if back.changed().await.is_err() { std::future::pending().await } } => {}
+                () = poll_now.changed() => {}
+                () = async { tokio::time::sleep(at_least).await; back.changed().await } => {}
             }
         };
         self.unless_stopped(waited).await.is_some()
@@ -207,15 +206,15 @@ impl Hub {
     /// Starts a connection's tasks. Starting a running one is no change. The caller holds its lifecycle.
     pub(crate) async fn start_connection(&self, id: ConnectionId) -> Result<()> {
         let mut running = self.inner.running.lock().await;
-        if running.contains_key(&id) || *self.inner.stopping.borrow() {
+        if running.contains_key(&id) || self.inner.stopping.get() {
             return Ok(());
         }
         let row = read::<Connections>(&self.inner.store, &id)?.ok_or_else(|| HubError::not_found("connection", id))?;
         let connector = self.open_connector(id, &row.value)?;
         self.forget_context(id);
         let context = self.connection_context(id)?;
-        let (stop, stopped) = watch::channel(false);
-        let (poll_now, poll_wanted) = watch::channel(());
+        let stop = Signal::<bool>::default();
+        let poll_now = Signal::<()>::default();
         let task = Task {
             hub: self.clone(),
             id,
@@ -223,10 +222,10 @@ impl Hub {
             health: Arc::new(Health::default()),
             hook: Arc::new(Hook::default()),
             wake: Arc::new(Notify::new()),
-            poll_now: poll_wanted,
+            poll_now: poll_now.listen(),
             walks: Arc::new(dispatch::Walks::of(walked_entities(connector.plugin(), &context).map(|(name, _)| name.clone()))),
-            persons_to_walk: watch::channel(0).0,
-            stop: stopped,
+            persons_to_walk: Signal::default(),
+            stop: stop.listen(),
         };
         let tasks = spawn_tasks(&task, &context);
         self.inner.wakes.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::clone(&task.wake));
@@ -289,7 +288,7 @@ fn spawn_tasks(task: &Task, context: &crate::ingest::ConnectionContext) -> JoinS
         tasks.spawn(hook::run(task.clone()));
     }
     let walked: Vec<_> = walked_entities(plugin, context).collect();
-    task.persons_to_walk.send_replace(walked.iter().filter(|(_, entity)| entity.canonical == Canonical::Profile).count());
+    task.persons_to_walk.set(walked.iter().filter(|(_, entity)| entity.canonical == Canonical::Profile).count());
     for (name, entity) in walked {
         let seconds = context.sync.get(name).map_or(60, |sync| sync.poll_seconds).max(1);
         tasks.spawn(poll::run(task.clone(), name.clone(), entity.canonical, Duration::from_secs(u64::from(seconds))));

@@ -72,7 +72,7 @@ fn open(world: &Arc<World>, at: u64, protections: Protections, files: &Path) -> 
     };
     world.begin_life(at, store.clone());
     let clock = Arc::new(SimulatedClock(Arc::clone(world)));
-    let options = HubOptions { clock, protections, ..HubOptions::new([7; 32]) };
+    let options = HubOptions { clock, protections, single_thread: true, ..HubOptions::new([7; 32]) };
     let blobs = Blobs::open(files).expect("the folder is there");
     Hub::open(options, store, blobs, Arc::new(SimulatedHost::new(world))).expect("a hub opens on an open store")
 }

@@ -149,7 +149,7 @@ impl Hub {
         self.connection(id)?;
         match self.inner.running.lock().await.get(&id) {
             Some(running) => {
-                running.poll_now.send_replace(());
+                running.poll_now.set(());
             }
             None => return Err(HubError::conflict("the connection is paused; resume it first")),
         }

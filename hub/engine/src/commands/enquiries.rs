@@ -30,19 +30,10 @@ impl Hub {
         let now = self.now();
         let id = EnquiryId::from_bytes(fresh());
         let enquiry = Enquiry {
-            id,
-            profile_id: new.profile_id,
             reason: new.reason,
-            status: EnquiryStatus::Open,
             owner: new.owner,
-            fencing_token: 1,
-            owner_since: None,
-            brand: new.brand.unwrap_or_else(|| "default".to_owned()),
             variables: new.variables.into_iter().map(|(name, variable)| (name, by_hand(variable, now))).collect(),
-            follows: None,
-            opened_at: now,
-            updated_at: now,
-            resolved_at: None,
+            ..Enquiry::open(id, new.profile_id, new.brand.as_deref().unwrap_or("default"), now)
         };
         self.transact(|tx| {
             let profile_id = self.people(tx).write_new_enquiry(&enquiry)?;
@@ -216,6 +207,7 @@ impl Hub {
         }
         row.value.updated_at = now;
         set_by_hand(&mut self.people(tx), &before, &mut row.value)?;
+        row.value.note_origins(&before, None, now);
         tx.put::<Enquiries>(&id, &row.value)?;
         if row.value.status != before.status {
             tx.put::<EnquiriesByProfile>(&(row.value.profile_id, id), &row.value.status)?;

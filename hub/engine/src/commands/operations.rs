@@ -166,6 +166,7 @@ impl Hub {
         crate::ingest::set_enquiry_field(&mut row.value, field, value, None, people.now);
         crate::handoff::set_by_hand(people, &before, &mut row.value)?;
         row.value.updated_at = people.now;
+        row.value.note_origins(&before, None, people.now);
         people.tx.put::<Enquiries>(&id, &row.value)?;
         people.tx.put::<EnquiriesByProfile>(&(row.value.profile_id, id), &row.value.status)?;
         let profile_id = people.root_of(row.value.profile_id)?.map(|(root, _)| root);

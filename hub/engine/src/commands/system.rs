@@ -9,7 +9,7 @@ impl Hub {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
-        if *self.inner.stopping.borrow() {
+        if self.inner.stopping.get() {
             reasons.push("the hub is shutting down".to_owned());
         }
         if let Some(problem) = self.inner.store.failure() {

@@ -26,7 +26,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs until the hub stops: every run that is due gets a task.
 pub(super) async fn supervise(hub: Hub) {
-    let mut stopping = hub.inner.stopping.subscribe();
+    let mut stopping = hub.inner.stopping.listen();
     let mut tasks = JoinSet::new();
     let work = async {
         let mut swept = None::<tokio::time::Instant>;
@@ -45,6 +45,7 @@ pub(super) async fn supervise(hub: Hub) {
                 }
             }
             tokio::select! {
+                biased;
                 () = hub.inner.flows.due.notified() => {}
                 Some(_) = tasks.join_next() => {}
                 () = tokio::time::sleep(wait) => {}
@@ -53,8 +54,9 @@ pub(super) async fn supervise(hub: Hub) {
     };
     // What is broken off here goes on at the next start, from its last commit.
     tokio::select! {
+        biased;
         () = work => {}
-        _ = stopping.wait_for(|stop| *stop) => {}
+        () = stopping.until(|stop| *stop) => {}
     }
 }
 

@@ -60,7 +60,7 @@ impl Follower {
     /// Runs until the hub stops.
     pub(super) async fn run(mut self) {
         let hub = self.hub.clone();
-        let mut stopping = hub.inner.stopping.subscribe();
+        let mut stopping = hub.inner.stopping.listen();
         let work = async {
             loop {
                 let wait = match self.round().await {
@@ -73,6 +73,7 @@ impl Follower {
                     }
                 };
                 tokio::select! {
+                    biased;
                     () = hub.changed(self.seen) => {}
                     () = hub.inner.flows.changed.notified() => {}
                     () = tokio::time::sleep(wait) => {}
@@ -80,8 +81,9 @@ impl Follower {
             }
         };
         tokio::select! {
+            biased;
             () = work => {}
-            _ = stopping.wait_for(|stop| *stop) => {}
+            () = stopping.until(|stop| *stop) => {}
         }
     }
 

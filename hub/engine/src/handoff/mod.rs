@@ -106,7 +106,9 @@ pub(crate) fn pass_on(
     let changes_hands = enquiry.owner != to.owner;
     enquiry.fencing_token = to.fencing_token;
     if changes_hands {
+        let before = enquiry.clone();
         enquiry.owner.clone_from(&to.owner);
+        enquiry.note_origins(&before, None, people.now);
         enquiry.owner_since = Some(people.now);
         enquiry.updated_at = people.now;
         let change = Change {

@@ -13,7 +13,7 @@ use throughline_store::tables::{Enquiries, EnquiriesByProfile, Links, LinksByCan
 
 use super::links::Ours;
 use super::projection::{Canon, Fields, projection};
-use super::record::{OurSide, accepted, identities_of, on_its_way};
+use super::record::{OurSide, accepted, identities_of, on_its_way, said_at};
 use super::{ConnectionContext, People};
 use crate::clock::fresh;
 use crate::error::Result;
@@ -41,17 +41,17 @@ impl Hub {
             Some(row) => row.value,
             None => self.enquiry_from_silo(people, context, item, &theirs)?,
         };
-        let changed_at: BTreeMap<String, Timestamp> =
-            enquiry.variables.iter().map(|(name, variable)| (name.clone(), variable.at)).collect();
+        let (changed_at, from) = (times(&enquiry), self.sources(origins(&enquiry)));
         let ours = projection(people, context, entity, &Canon::Enquiry(Box::new(enquiry.clone())), false)?;
         let sent = on_its_way(people, context, &item.entity, &enquiry.id.to_string())?;
-        let side = OurSide { fields: &ours, changed_at: &changed_at, from: &BTreeMap::new(), sent: &sent };
+        let side = OurSide { fields: &ours, changed_at: &changed_at, from: &from, sent: &sent };
         let decisions = self.three_way(context, entity, item, link.as_ref(), &theirs, &side);
         let before = enquiry.clone();
         for (name, value) in accepted(&decisions) {
             set_enquiry_field(&mut enquiry, &name, value, Some(context.id), people.now);
         }
         let id = enquiry.id;
+        enquiry.note_origins(&before, Some(context.id), said_at(item, people.now));
         if enquiry != before {
             enquiry.updated_at = people.now;
             crate::handoff::set_by_hand(people, &before, &mut enquiry)?;
@@ -102,26 +102,24 @@ impl Hub {
             return Err(ConnectorError::new(ErrorClass::InvalidRecord, detail).with_field("customer").into());
         };
         let id = EnquiryId::from_bytes(fresh());
-        let enquiry = Enquiry {
-            id,
-            profile_id: leaf,
-            reason: String::new(),
-            status: EnquiryStatus::Open,
-            owner: None,
-            fencing_token: 1,
-            owner_since: None,
-            brand: context.brand.clone(),
-            variables: BTreeMap::new(),
-            follows: None,
-            opened_at: people.now,
-            updated_at: people.now,
-            resolved_at: None,
-        };
+        let enquiry = Enquiry::open(id, leaf, &context.brand, people.now);
         let profile_id = people.write_new_enquiry(&enquiry)?;
         let change = Change { enquiry_id: Some(id), profile_id, ..people.change(ChangeKind::EnquiryOpened) };
         people.tx.log(&change)?;
         Ok(enquiry)
     }
+}
+
+/// When each of its fields was last set; what is as it began was set by nobody, and gives way.
+fn times(enquiry: &Enquiry) -> BTreeMap<String, Timestamp> {
+    let own = enquiry.set_by.iter().map(|(field, origin)| (field.clone(), origin.at));
+    own.chain(enquiry.variables.iter().map(|(name, variable)| (name.clone(), variable.at))).collect()
+}
+
+/// The connection that said each of its fields.
+fn origins(enquiry: &Enquiry) -> impl Iterator<Item = (&String, Option<ConnectionId>)> {
+    let own = enquiry.set_by.iter().map(|(field, origin)| (field, origin.source));
+    own.chain(enquiry.variables.iter().map(|(name, variable)| (name, variable.source)))
 }
 
 /// Sets one field of an enquiry as a silo or a person says it.

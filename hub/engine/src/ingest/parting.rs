@@ -146,19 +146,8 @@ impl People<'_> {
         }
         let began = said.iter().map(|interaction| interaction.fact.occurred_at).min().unwrap_or(self.now);
         let reason = conversation.and_then(|conversation| conversation.subject.clone()).unwrap_or_else(|| NO_REASON.to_owned());
-        let enquiry = Enquiry {
-            id: EnquiryId::from_bytes(fresh()),
-            profile_id: leaf,
-            reason,
-            status: EnquiryStatus::Open,
-            owner: None,
-            variables: BTreeMap::new(),
-            follows: None,
-            opened_at: began,
-            updated_at: self.now,
-            resolved_at: None,
-            ..left.clone()
-        };
+        let opened = Enquiry::open(EnquiryId::from_bytes(fresh()), leaf, &left.brand, began);
+        let enquiry = Enquiry { reason, updated_at: self.now, ..opened };
         let root = self.write_new_enquiry(&enquiry)?;
         let change = Change {
             enquiry_id: Some(enquiry.id),

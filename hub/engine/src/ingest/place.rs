@@ -161,6 +161,7 @@ impl Hub {
         // A clock that is ahead must not make it look spoken of in the future.
         enquiry.updated_at = enquiry.updated_at.max(arrival.fact.occurred_at.min(people.now));
         add_variables(enquiry, context, arrival, people.now);
+        enquiry.note_origins(&before, None, people.now);
         people.tx.put::<Enquiries>(&id, enquiry)?;
         if enquiry.status != before.status {
             people.tx.put::<EnquiriesByProfile>(&(enquiry.profile_id, id), &enquiry.status)?;
@@ -187,22 +188,9 @@ impl Hub {
         follows: Option<EnquiryId>,
     ) -> Result<EnquiryId> {
         let leaf = arrival.person.leaf.expect("the rule opens enquiries only for a known person");
-        let mut enquiry = Enquiry {
-            id,
-            profile_id: leaf,
-            reason: reason(arrival.fact),
-            status: EnquiryStatus::Open,
-            owner: None,
-            fencing_token: 1,
-            owner_since: None,
-            brand: context.brand.clone(),
-            variables: std::collections::BTreeMap::new(),
-            follows,
-            // When what it is about began: a mailbox of last week that is read today holds enquiries of last week.
-            opened_at: arrival.fact.occurred_at.min(people.now),
-            updated_at: arrival.fact.occurred_at.min(people.now),
-            resolved_at: None,
-        };
+        // When what it is about began: a mailbox of last week that is read today holds enquiries of last week.
+        let began = arrival.fact.occurred_at.min(people.now);
+        let mut enquiry = Enquiry { reason: reason(arrival.fact), follows, ..Enquiry::open(id, leaf, &context.brand, began) };
         add_variables(&mut enquiry, context, arrival, people.now);
         people.write_new_enquiry(&enquiry)?;
         let change = Change {

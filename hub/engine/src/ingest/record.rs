@@ -9,7 +9,9 @@ use throughline_domain::sync::{FieldDecision, FieldOutcome, IngestRecord, Worth,
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item};
 use throughline_schemas::manifest::{Canonical, Entity};
 use throughline_schemas::sync::{EntitySync, Link};
-use throughline_schemas::{Assurance, Attributed, Change, ChangeKind, IdentityType, ProfileId, ProfileState, Sharing, Timestamp};
+use throughline_schemas::{
+    Assurance, Attributed, Change, ChangeKind, ConnectionId, IdentityType, ProfileId, ProfileState, Sharing, Timestamp,
+};
 use throughline_store::tables::{Deliveries, DeliveryKey, Leaves, Links, LinksByCanonical, Tx};
 
 use super::context::texts;
@@ -86,7 +88,7 @@ impl Hub {
         };
         let profile = people.view(root)?.expect("the root was just found");
         let changed_at: BTreeMap<String, Timestamp> = profile.fields.iter().map(|(name, said)| (name.clone(), said.at)).collect();
-        let from = self.sources(&profile.fields);
+        let from = self.sources(profile.fields.iter().map(|(field, said)| (field, said.source)));
         let ours = projection(people, context, entity, &Canon::Profile(profile), false)?;
         let sent = on_its_way(people, context, &item.entity, &leaf.to_string())?;
         let side = OurSide { fields: &ours, changed_at: &changed_at, from: &from, sent: &sent };
@@ -148,7 +150,7 @@ impl Hub {
         let Some((root, root_row)) = people.root_of(leaf)? else { return Ok(()) };
         let alone = root == leaf && root_row.value.members.is_empty();
         let mut row = people.tx.get::<Leaves>(&leaf)?.expect("the leaf was just found");
-        let said_at = item.at_ms.map_or(people.now, |at| Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX)).min(people.now));
+        let said_at = said_at(item, people.now);
         let names = some_names(accepted.keys());
         for (name, value) in accepted {
             // What was accepted is what is shown from now on, also if the silo's clock is behind or another member said otherwise later.
@@ -215,10 +217,15 @@ impl Hub {
     }
 
     /// The names of the connections that fields came from.
-    fn sources(&self, fields: &BTreeMap<String, Attributed>) -> BTreeMap<String, String> {
+    pub(super) fn sources<'f>(&self, fields: impl Iterator<Item = (&'f String, Option<ConnectionId>)>) -> BTreeMap<String, String> {
         let name = |id| self.connection_context(id).map(|context| context.name.clone()).ok();
-        fields.iter().filter_map(|(field, said)| Some((field.clone(), name(said.source?)?))).collect()
+        fields.filter_map(|(field, source)| Some((field.clone(), name(source?)?))).collect()
     }
+}
+
+/// When the silo says that the record last changed, but not later than we heard of it.
+pub(super) fn said_at(item: &Item, now: Timestamp) -> Timestamp {
+    item.at_ms.map_or(now, |at| Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX)).min(now))
 }
 
 /// What is on its way to the silo and not acknowledged yet.

@@ -18,7 +18,6 @@ use throughline_store::Store;
 use throughline_store::tables::{Leaf, Leaves, leading_id, read, scan_rows};
 use tokio::sync::{Mutex, Notify};
 
-use crate::HubError;
 use crate::error::Result;
 use crate::hub::Hub;
 use records::{profile_of, records_of};
@@ -91,11 +90,11 @@ impl Hub {
 
     /// Compares people whenever there may be news, until the hub stops.
     pub(crate) async fn keep_comparing(self) {
-        let mut stopping = self.inner.stopping.subscribe();
+        let mut stopping = self.inner.stopping.listen();
         loop {
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stop| *stop) => return,
+                () = stopping.until(|stop| *stop) => return,
                 () = self.inner.likeness.changed.notified() => {}
             }
             if let Err(error) = self.compare_people().await {
@@ -110,8 +109,7 @@ impl Hub {
         let grown = known.as_ref().is_some_and(|known| known.records.len() > GROWN * known.fitted_on.max(ENOUGH_TO_FIT));
         if known.is_none() || grown {
             let (store, head) = (self.inner.store.clone(), self.head());
-            let built = tokio::task::spawn_blocking(move || Known::build(&store, head, least)).await;
-            let built = built.map_err(|error| HubError::Internal(error.to_string()))??;
+            let built = self.apart(move || Known::build(&store, head, least)).await?;
             touched.extend(built.records.keys());
             *known = Some(built);
         }

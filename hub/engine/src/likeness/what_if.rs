@@ -68,8 +68,7 @@ impl Hub {
         let policy = IdentityPolicy { merge_bits: asked.merge_bits, suggest_bits: asked.suggest_bits, ..IdentityPolicy::default() };
         policy.check().map_err(|error| HubError::invalid(error.pointer, error.detail.clone()))?;
         let store = self.inner.store.clone();
-        let tried = tokio::task::spawn_blocking(move || try_out(&store, &policy)).await;
-        tried.map_err(|error| HubError::Internal(error.to_string()))?
+        self.apart(move || try_out(&store, &policy)).await
     }
 }
 

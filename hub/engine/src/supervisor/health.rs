@@ -7,9 +7,8 @@ use throughline_domain::sync::breaker::{Breaker, BreakerState};
 use throughline_schemas::Timestamp;
 use throughline_schemas::connector::{ConnectorError, ErrorClass};
 
-use tokio::sync::watch;
-
 use crate::HealthState;
+use crate::signal::{Listener, Signal};
 
 /// What only a person can mend is tried again this seldom, in milliseconds.
 const ATTENTION_MS: i64 = 15 * 60 * 1000;
@@ -28,7 +27,7 @@ pub(crate) struct Health {
     state: Mutex<State>,
     dispatched: AtomicU64,
     /// Told when there is reason to believe that the silo is back, to whoever waits for its time to try again.
-    back: watch::Sender<()>,
+    back: Signal<()>,
 }
 
 /// Health at a moment.
@@ -60,14 +59,14 @@ impl Health {
         let mendable = state.last_error.as_ref().is_none_or(|(error, _)| !needs_attention(error));
         drop(state);
         if failing && mendable {
-            self.back.send_replace(());
+            self.back.set(());
         }
     }
 
     /// A person has looked, and it works: whatever waits may try again.
     pub(crate) fn checked(&self, now: Timestamp) {
         self.worked(now);
-        self.back.send_replace(());
+        self.back.set(());
     }
 
     /// The silo spoke to us by itself, so it is there; whether we may speak to it must still be tried.
@@ -76,13 +75,13 @@ impl Health {
         let waits = state.next_attempt.is_some() && state.last_error.as_ref().is_some_and(|(error, _)| !needs_attention(error));
         drop(state);
         if waits {
-            self.back.send_replace(());
+            self.back.set(());
         }
     }
 
     /// Resolves when there is reason to believe that the silo is back.
-    pub(crate) fn back(&self) -> watch::Receiver<()> {
-        self.back.subscribe()
+    pub(crate) fn back(&self) -> Listener<()> {
+        self.back.listen()
     }
 
     /// Something failed; answers when it may be tried again.

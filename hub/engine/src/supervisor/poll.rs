@@ -23,18 +23,18 @@ const DELETES_SHARE: usize = 20;
 pub(super) async fn run(mut task: Task, entity: String, canonical: Canonical, every: Duration) {
     if canonical == Canonical::Enquiry {
         // What refers to persons is read when they are known, as far as one attempt can tell.
-        let mut persons = task.persons_to_walk.subscribe();
-        if task.unless_stopped(async move { persons.wait_for(|left| *left == 0).await.is_ok() }).await.is_none() {
+        let mut persons = task.persons_to_walk.listen();
+        if task.unless_stopped(async move { persons.until(|left| *left == 0).await }).await.is_none() {
             return;
         }
     }
     let mut first = canonical == Canonical::Profile;
     let mut patience = Patience::default();
     loop {
-        task.poll_now.mark_unchanged();
+        task.poll_now.skip();
         let Some(polled) = task.unless_stopped(walk(&task, &entity)).await else { return };
         if std::mem::take(&mut first) {
-            task.persons_to_walk.send_modify(|left| *left = left.saturating_sub(1));
+            task.persons_to_walk.modify(|left| *left = left.saturating_sub(1));
         }
         match polled {
             Ok(()) => {
@@ -45,7 +45,7 @@ pub(super) async fn run(mut task: Task, entity: String, canonical: Canonical, ev
                     tokio::select! {
                         biased;
                         () = tokio::time::sleep(every) => {}
-                        Ok(()) = poll_now.changed() => {}
+                        () = poll_now.changed() => {}
                         () = walks.wished(&entity) => {}
                     }
                 };

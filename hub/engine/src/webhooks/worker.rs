@@ -85,7 +85,7 @@ enum Round {
 
 /// Runs until the webhook is deleted or the hub stops.
 pub(super) async fn run(hub: Hub, id: WebhookId, wake: Arc<Notify>) {
-    let mut stopping = hub.inner.stopping.subscribe();
+    let mut stopping = hub.inner.stopping.listen();
     let work = async {
         let mut worker = Worker::new(hub.clone(), id);
         loop {
@@ -107,12 +107,14 @@ pub(super) async fn run(hub: Hub, id: WebhookId, wake: Arc<Notify>) {
                 }
                 Round::Pause(time) => {
                     tokio::select! {
+                        biased;
                         () = wake.notified() => worker.reload(),
                         () = tokio::time::sleep(time) => {}
                     }
                 }
                 Round::Sleep(time) => {
                     tokio::select! {
+                        biased;
                         () = hub.changed(worker.seen) => {}
                         () = wake.notified() => worker.reload(),
                         () = tokio::time::sleep(time) => {}
@@ -123,8 +125,9 @@ pub(super) async fn run(hub: Hub, id: WebhookId, wake: Arc<Notify>) {
     };
     // What is broken off here was not noted as sent: it is sent again at the next start.
     tokio::select! {
+        biased;
         () = work => {}
-        _ = stopping.wait_for(|stop| *stop) => {}
+        () = stopping.until(|stop| *stop) => {}
     }
 }
 

@@ -108,6 +108,29 @@ async fn both_changed_it_and_the_policy_decides() {
 }
 
 #[tokio::test]
+async fn both_changed_an_enquiry_and_the_later_wins() {
+    for (silo_later, wanted) in [(true, "Theirs"), (false, "Ours")] {
+        let world = World::new();
+        let id = world.crm().await;
+        created(&world, id).await;
+        let case = world.silo.keys("case").remove(0);
+        world.hub.pause_connection(id).await.unwrap();
+        let now = world.clock.now().as_millis() + if silo_later { 2_000 } else { 0 };
+        let news = Item { at_ms: u64::try_from(now).ok(), ..world.silo.edit("case", &case, json!({"reason": "Theirs"})) };
+        world.clock.by(Duration::from_secs(1));
+        let enquiry = world.hub.enquiry(world.enquiries()[0].id).unwrap();
+        let ours = serde_json::from_value(json!({"reason": "Ours"})).unwrap();
+        world.hub.update_enquiry(enquiry.value.id, enquiry.version, ours).await.unwrap();
+        world.clock.by(Duration::from_secs(5));
+        world.take(id, vec![news]).await;
+        world.hub.resume_connection(id).await.unwrap();
+        until(|| world.silo.field("case", &case, "reason") == json!(wanted)).await;
+        world.quiet(id).await;
+        assert_eq!(world.enquiries()[0].reason, wanted);
+    }
+}
+
+#[tokio::test]
 async fn a_conflict_is_raised_once_and_nothing_is_written_until_a_person_decides() {
     let choices = [(ConflictChoice::Theirs, "Theirs 2"), (ConflictChoice::Ours, "Ours"), (ConflictChoice::Value(json!("Third")), "Third")];
     for (choice, wanted) in choices {
