@@ -142,6 +142,15 @@ pub struct Cause {
     pub depth: u8,
 }
 
+/// Where a change comes from, if it is no news of today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeOrigin {
+    /// What a silo held already was taken in by an approved plan: flows and webhooks are not told unless they ask for it.
+    Backfill,
+}
+
 /// An entry of the ordered change log. Its place in the order is the log's, not its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -156,6 +165,9 @@ pub struct Change {
     /// The run of a flow that made it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// Where it comes from, if it is no news of today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<ChangeOrigin>,
     /// Whom it concerns (before any merge).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile_id: Option<ProfileId>,
@@ -185,6 +197,7 @@ impl Change {
             at,
             caused_by: None,
             cause: None,
+            origin: None,
             profile_id: None,
             enquiry_id: None,
             conversation_id: None,

@@ -137,6 +137,8 @@ ids! {
     DeliveryId = "dlv";
     /// An unresolved two-sided change of one field.
     ConflictId = "cfl";
+    /// What a large run would do, until somebody approves it.
+    PlanId = "pln";
     /// An API key's public name (not its secret).
     ApiKeyId = "key";
     /// A continuity token's record (not the code itself).

@@ -12,13 +12,14 @@ pub mod id;
 pub mod identity;
 pub mod interaction;
 pub mod manifest;
+pub mod plan;
 pub mod profile;
 pub mod replay;
 pub mod sync;
 pub mod time;
 
 pub use enquiry::{Classification, ContextVariable, Enquiry, EnquiryStatus, FieldOrigin, VariableScope};
-pub use event::{Cause, Change, ChangeKind, Decision, Evidence};
+pub use event::{Cause, Change, ChangeKind, ChangeOrigin, Decision, Evidence};
 pub use handoff::{Briefing, Exchange, Handoff, HandoffKind, HandoffState, Meeting, Receiver};
 pub use id::*;
 pub use identity::{Assurance, Identity, IdentityLink, IdentityType, LinkMethod, Sharing};

@@ -47,6 +47,33 @@ pub enum FieldPolicy {
     Append,
 }
 
+/// What a record's deletion in the silo leads to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DeletePolicy {
+    /// It is noted on the link. Our record stays as it is, and is not written to that silo again.
+    #[default]
+    Ignore,
+    /// The link is forgotten: to us the silo is one that never had the record. With `create_remote`, our next change makes it anew.
+    Unlink,
+    /// Our record is put aside: a person's gets `archived`, an enquiry is closed. It is taken out again if the silo shows the record
+    /// again.
+    Archive,
+    /// As `archive`, and the record is deleted in every other silo whose connection writes and can delete.
+    Delete,
+    /// The silo gets our record again, as a new one; once a day at most, so that two who disagree do not go on for ever.
+    Restore,
+}
+
+impl DeletePolicy {
+    /// Whether it is what holds if nothing is said.
+    #[must_use]
+    pub const fn is_ignore(&self) -> bool {
+        matches!(self, Self::Ignore)
+    }
+}
+
 /// How one entity of a connection is synchronised.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -61,6 +88,9 @@ pub struct EntitySync {
     /// Seconds between polls; webhooks and listeners need none, a poll catches what they lost.
     #[serde(default = "default_poll_seconds")]
     pub poll_seconds: u32,
+    /// What a record's deletion in the silo leads to.
+    #[serde(default, skip_serializing_if = "DeletePolicy::is_ignore")]
+    pub on_delete: DeletePolicy,
     /// Policy for each canonical field; a field not named here goes by `newest`.
     #[serde(default)]
     pub fields: BTreeMap<String, FieldPolicy>,
@@ -105,6 +135,15 @@ pub struct Link {
     /// Set when the silo deleted the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
+    /// The silo's record that this one was merged into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<String>,
+    /// The silo is to delete the record, because another did and the policy there says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove: bool,
+    /// When the record was made anew because the silo had deleted one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_at: Option<Timestamp>,
 }
 
 /// One change of a silo's field, by them or by us.

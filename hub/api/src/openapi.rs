@@ -201,6 +201,7 @@ fn tags() -> Value {
     let tags = [
         ("plugins", "Installed connectors."),
         ("connections", "Plugins configured for one real system each."),
+        ("plans", "Large runs, shown before they are done: approved by hash, or cancelled."),
         ("oauth", "Where a browser comes back to from a silo's consent page."),
         ("hooks", "Where silos post to. No API key: the plugin checks the sender's signature."),
         ("profiles", "People, and what belongs to them."),

@@ -40,6 +40,8 @@ pub struct HubOptions {
     pub public_url: Option<String>,
     /// Whether long computations stay on the caller's thread: for simulations, where another thread would make two runs differ.
     pub single_thread: bool,
+    /// How fast approved plans are carried out.
+    pub plan_steps_per_second: u32,
 }
 
 impl HubOptions {
@@ -55,6 +57,7 @@ impl HubOptions {
             poster: None,
             public_url: None,
             single_thread: false,
+            plan_steps_per_second: 50,
         }
     }
 }
@@ -128,6 +131,10 @@ pub(crate) struct Inner {
     /// How to tell the task of a webhook that there is something for it; held for a look only.
     pub(crate) webhook_wakes: Mutex<crate::webhooks::Wakes>,
     pub(crate) flows: crate::flow::FlowState,
+    /// How far the clock of each connection's silo is off: learned anew by every run, held for a look only.
+    pub(crate) skews: Mutex<HashMap<ConnectionId, throughline_domain::sync::skew::Skew>>,
+    /// How to wake whoever carries plans out.
+    pub(crate) plans: crate::plans::PlanSignal,
     /// Tasks that end by themselves when the hub stops.
     pub(crate) background: Mutex<tokio::task::JoinSet<()>>,
     /// How to wake what happens by time alone.
@@ -160,6 +167,8 @@ impl Hub {
             stopping: Signal::default(),
             webhook_wakes: Mutex::default(),
             flows: crate::flow::FlowState::default(),
+            plans: crate::plans::PlanSignal::default(),
+            skews: Mutex::default(),
             background: Mutex::default(),
             watchdog: crate::handoff::Watchdog::default(),
         };
@@ -170,6 +179,8 @@ impl Hub {
     pub async fn start(&self) -> Result<()> {
         self.spawn_background(self.clone().keep_comparing());
         self.start_watchdog();
+        self.drop_broken_plans().await?;
+        self.spawn_background(self.clone().keep_plans());
         for (id, record) in self.all_connections()? {
             if record.paused {
                 continue;

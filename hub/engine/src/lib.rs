@@ -16,6 +16,7 @@ mod lanes;
 mod likeness;
 mod loops;
 mod metrics;
+mod plans;
 mod sealed;
 mod services;
 mod signal;

@@ -29,6 +29,9 @@ pub(crate) enum Command {
     /// Add, check, list, pause and resume connections.
     #[command(subcommand)]
     Connection(Connection),
+    /// Look at, approve and cancel large runs that wait: backfills, and deletions that are too many to be believed unseen.
+    #[command(subcommand)]
+    Plan(crate::commands::plan::Plans),
     /// Who is this, and what is it about?
     Lookup(Lookup),
     /// What happened with a customer, newest first.
@@ -253,6 +256,8 @@ pub(crate) enum Connection {
     Approve(ApproveUpdate),
     /// Read an entity anew from the beginning. What is known already does not come twice.
     ResetCursor(ResetCursor),
+    /// Read everything that the system holds of an entity into a plan, which waits for approval. Nothing is taken in before.
+    Backfill(ResetCursor),
     /// Register the hub's address at the system now, list what is registered there, or have it removed.
     Webhook(Webhook),
 }

@@ -43,6 +43,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve(serve) => serve::run(serve),
         Command::Plugin(command) => commands::plugin::run(command, json),
         Command::Connection(command) => commands::connection::run(command, json),
+        Command::Plan(command) => commands::plan::run(command, json),
         Command::Lookup(command) => commands::lookup::run(&command, json),
         Command::Identity(command) => commands::identity::run(command, json),
         Command::Why(command) => commands::why::run(&command, json),

@@ -13,6 +13,7 @@ mod hooks;
 mod lookup;
 mod oauth;
 mod operations;
+mod plans;
 pub(crate) mod plugins;
 mod policies;
 mod profiles;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Routes {
         plugins::routes,
         connections::routes,
         connection_upkeep::routes,
+        plans::routes,
         oauth::routes,
         hooks::routes,
         profiles::routes,

@@ -14,6 +14,7 @@ mod idempotency;
 mod oauth;
 mod paging;
 mod people;
+mod plans;
 mod problems;
 mod resources;
 mod robustness;

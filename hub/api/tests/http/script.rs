@@ -13,7 +13,7 @@ use throughline_domain::connector::{
 };
 use throughline_schemas::ConnectionId;
 use throughline_schemas::connector::{
-    CheckReport, ConnectorError, ErrorClass, Found, HttpRequest, HttpResponse, Item, Op, OutboundMessage, Outcome, Page, Written,
+    CheckReport, ConnectorError, ErrorClass, Found, HttpRequest, HttpResponse, Item, ItemKind, Op, OutboundMessage, Outcome, Page, Written,
 };
 use tokio::sync::Notify;
 
@@ -69,7 +69,10 @@ fn plugin() -> InstalledPlugin {
             "method": "oauth2", "authorize_url": "https://silo.example/authorize", "token_url": "https://silo.example/token",
             "scopes": ["mail"],
         }],
-        "entities": [{"name": "message", "canonical": "interaction", "readable": false, "cursor": "none"}],
+        "entities": [
+            {"name": "message", "canonical": "interaction", "readable": false, "cursor": "none"},
+            {"name": "contact", "canonical": "profile", "readable": true, "cursor": "opaque", "fields": {"email": {}, "company": {}}},
+        ],
         "channels": [{"channel": "email", "can": ["message"]}],
         "actions": {
             "echo": {"summary": "gives back", "input": {}, "output": {}},
@@ -79,7 +82,7 @@ fn plugin() -> InstalledPlugin {
     InstalledPlugin {
         manifest: serde_json::from_value(manifest).unwrap(),
         digest: format!("sha256:{}", "ab".repeat(32)),
-        exports: vec!["webhook".to_owned(), "channel".to_owned()],
+        exports: vec!["source".to_owned(), "webhook".to_owned(), "channel".to_owned()],
         imports: vec![],
         signed_by: None,
     }
@@ -163,8 +166,12 @@ impl Connector for Scripted {
     fn options<'a>(&'a self, field: &'a str, query: &'a str) -> BoxFuture<'a, Result<Value, ConnectorError>> {
         Box::pin(async move { Ok(json!([{"value": field, "label": query}])) })
     }
-    fn read<'a>(&'a self, _: &'a str, _: Option<&'a Value>, _: u32) -> BoxFuture<'a, Result<Called<Page>, ConnectorError>> {
-        Box::pin(async { called(Page { items: vec![], next: None, checkpoint: Value::Null, details: None }) })
+    /// One contact.
+    fn read<'a>(&'a self, entity: &'a str, _: Option<&'a Value>, _: u32) -> BoxFuture<'a, Result<Called<Page>, ConnectorError>> {
+        let data = json!({"email": "grace@customer.example", "company": "Engines"});
+        let (entity, key) = (entity.to_owned(), "7".to_owned());
+        let contact = Item { kind: ItemKind::Record, entity, key, version: Some("1".to_owned()), at_ms: None, data };
+        Box::pin(async { called(Page { items: vec![contact], next: None, checkpoint: Value::Null, details: None }) })
     }
     fn get<'a>(&'a self, _: &'a str, _: &'a [String]) -> BoxFuture<'a, Result<Vec<Found>, ConnectorError>> {
         Box::pin(async { unsupported() })

@@ -16,6 +16,9 @@ pub struct FlowSpec {
     /// A CEL expression that must be true for it to start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// Whether it is also started by what an approved plan takes in of a silo's past.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
     /// What it does.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 100)))]
     pub steps: Vec<Step>,

@@ -4,10 +4,13 @@
 //! tells an echo from a change. Knows no store, no connector and no canonical type: fields are names and JSON values.
 
 pub mod breaker;
+pub mod deletion;
 mod normalise;
+pub mod plan;
 mod policy;
 mod protections;
 pub mod retry;
+pub mod skew;
 #[cfg(test)]
 mod tests;
 pub mod turns;

@@ -19,6 +19,7 @@ impl Hub {
         self.forget_links(id).await?;
         self.forget_conflicts(id).await?;
         self.forget_letters(id).await?;
+        self.forget_plans(id).await?;
         forget_rows::<Deliveries>(store, prefix, AT_ONCE).await?;
         forget_rows::<Inbox>(store, prefix, AT_ONCE).await?;
         forget_rows::<ConversationKeys>(store, prefix, AT_ONCE).await?;

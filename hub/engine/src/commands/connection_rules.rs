@@ -6,7 +6,7 @@ use serde_json::Value;
 use throughline_domain::connector::InstalledPlugin;
 use throughline_domain::extract::{ExtractRule, Extractor};
 use throughline_schemas::ConnectionId;
-use throughline_schemas::sync::EntitySync;
+use throughline_schemas::sync::{DeletePolicy, EntitySync, SyncDirection};
 use throughline_store::tables::ConnectionRecord;
 
 use crate::HubError;
@@ -73,18 +73,26 @@ fn grant_errors(plugin: &InstalledPlugin, record: &ConnectionRecord) -> Vec<Fiel
 
 fn sync_errors(plugin: &InstalledPlugin, sync: &BTreeMap<String, EntitySync>) -> Vec<FieldError> {
     let known = &plugin.manifest.entities;
+    let mut errors = Vec::new();
+    for (name, _) in sync.iter().filter(|(_, sync)| sync.on_delete == DeletePolicy::Restore && !makes_records(sync)) {
+        let detail = "a record is only made anew where records are made: set `create_remote`, and `direction` to `out` or `both`";
+        errors.push(FieldError { pointer: format!("/sync/{name}/on_delete"), detail: detail.to_owned() });
+    }
     // A plugin without entities of its own learns them from its config, when it is checked.
     if known.is_empty() {
-        return Vec::new();
+        return errors;
     }
     let unknown = sync.keys().filter(|name| !known.iter().any(|entity| entity.name == **name));
-    unknown
-        .map(|name| FieldError {
-            pointer: format!("/sync/{name}"),
-            detail: format!(
-                "the plugin has no such entity; it has: {}",
-                known.iter().map(|entity| entity.name.as_str()).collect::<Vec<_>>().join(", ")
-            ),
-        })
-        .collect()
+    errors.extend(unknown.map(|name| FieldError {
+        pointer: format!("/sync/{name}"),
+        detail: format!(
+            "the plugin has no such entity; it has: {}",
+            known.iter().map(|entity| entity.name.as_str()).collect::<Vec<_>>().join(", ")
+        ),
+    }));
+    errors
+}
+
+fn makes_records(sync: &EntitySync) -> bool {
+    sync.create_remote && sync.direction != SyncDirection::In
 }

@@ -105,6 +105,9 @@ fn enquiry_target(
 
 fn differs(people: &mut People<'_>, context: &ConnectionContext, entity: &Entity, canonical_id: &str) -> Result<bool> {
     let Some(subject) = subject(people, context, entity, canonical_id)? else { return Ok(false) };
+    if subject.link.as_ref().is_some_and(|link| link.remove) {
+        return Ok(true);
+    }
     let want = projection(people, context, entity, &subject.canon, subject.link.is_none())?;
     Ok(!left_of(people, context, entity, &want, subject.link.as_ref())?.is_empty())
 }

@@ -119,6 +119,12 @@ impl Dispatcher {
         if !may_write(context, entity, subject.link.as_ref()) {
             return Ok(Plan::Done);
         }
+        let rules = self.task.hub.inner.options.protections;
+        if let Some(link) = subject.link.as_ref().filter(|link| link.remove) {
+            let mut op = removal(entity, canonical_id, link);
+            op.expect_version.take_if(|_| !rules.conditions);
+            return Ok(Plan::Write(Box::new((subject.link, subject.link_version, op))));
+        }
         if subject.link.is_none()
             && let Canon::Profile(profile) = &subject.canon
             && is_linked(&mut people, context, entity, profile)?
@@ -137,7 +143,6 @@ impl Dispatcher {
         if left.is_empty() {
             return Ok(Plan::Done);
         }
-        let rules = self.task.hub.inner.options.protections;
         if delivery.in_doubt && is_blind(entity, subject.link.as_ref()) && rules.creates_looked_for {
             match self.has_looked_since(entity, delivery) {
                 Looked::Never => return Ok(Plan::InDoubt),
@@ -204,7 +209,26 @@ pub(super) fn is_blind(entity: &Entity, link: Option<&Link>) -> bool {
 /// Whether the connection is to write this at all, and its plugin can.
 fn may_write(context: &ConnectionContext, entity: &Entity, link: Option<&Link>) -> bool {
     let Some(sync) = context.sync.get(&entity.name).filter(|sync| sync.direction != SyncDirection::In) else { return false };
-    if link.is_some() { entity.writes.update } else { entity.writes.create && sync.create_remote }
+    if link.is_some_and(|link| link.remove) {
+        entity.writes.delete
+    } else if link.is_some() {
+        entity.writes.update
+    } else {
+        entity.writes.create && sync.create_remote
+    }
+}
+
+/// Deletes the silo's record; refused if it has changed since we last knew it, where the silo can tell.
+fn removal(entity: &Entity, canonical_id: &str, link: &Link) -> Op {
+    Op {
+        id: canonical_id.to_owned(),
+        idempotency_key: format!("{canonical_id}/{}/delete", link.version.as_deref().unwrap_or("-")),
+        kind: OpKind::Delete,
+        key: Some(link.key.clone()),
+        expect_version: link.version.clone().filter(|_| entity.writes.concurrency.is_some()),
+        data: Value::Object(Default::default()),
+        clear: Vec::new(),
+    }
 }
 
 fn op(entity: &Entity, canonical_id: &str, link: Option<&Link>, left: throughline_domain::sync::Delta) -> Op {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use throughline_domain::sync::turns::{digest, taken};
 use throughline_domain::sync::{Worth, same_value, worth};
-use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind, Outcome, Written};
+use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind, OpKind, Outcome, Written};
 use throughline_schemas::manifest::Entity;
 use throughline_schemas::sync::{Link, SyncDirection, Turn};
 use throughline_store::tables::{Deliveries, Delivery, DeliveryWork, Links, LinksByCanonical, Tx};
@@ -211,7 +211,10 @@ fn link_after(
         turns,
         frozen,
         seen_at: people.now,
-        deleted_at: None,
+        deleted_at: (planned.op.kind == OpKind::Delete).then_some(people.now),
+        moved_to: None,
+        remove: false,
+        restored_at: planned.waiting.delivery.restored_at.or(before.and_then(|link| link.restored_at)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use throughline_domain::flow::{FieldRecord, Program, Trigger};
-use throughline_schemas::{Change, ChangeKind, FlowId};
+use throughline_schemas::{Change, ChangeKind, ChangeOrigin, FlowId};
 use throughline_store::tables::{FlowRecord, FlowVersionRecord, FlowVersions, Flows, leading_id, read, scan_rows};
 
 use crate::HubError;
@@ -36,6 +36,9 @@ impl Live {
 
     /// Whether a change is what starts it; its condition is not looked at.
     pub(super) fn is_started_by(&self, change: &Change) -> bool {
+        if change.origin == Some(ChangeOrigin::Backfill) && !self.record.spec.backfill {
+            return false;
+        }
         match &self.record.spec.trigger {
             Trigger::Change(_) => self.filter.wants(change.kind),
             Trigger::Field { of, names } => {

@@ -65,7 +65,7 @@ impl ConnectionContext {
     }
 
     /// The lanes an item must hold: its own, its conversation's, those of everybody it names.
-    pub(super) fn lanes_of(&self, item: &Item) -> Vec<String> {
+    pub(crate) fn lanes_of(&self, item: &Item) -> Vec<String> {
         let mut lanes = vec![format!("{}/{}/{}", self.id, item.entity, item.key)];
         if let Some(thread) = item.data.get("conversation_key").and_then(Value::as_str) {
             lanes.push(format!("{}/thread/{thread}", self.id));

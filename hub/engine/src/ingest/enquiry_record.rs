@@ -13,7 +13,7 @@ use throughline_store::tables::{Enquiries, EnquiriesByProfile, Links, LinksByCan
 
 use super::links::Ours;
 use super::projection::{Canon, Fields, projection};
-use super::record::{OurSide, accepted, identities_of, on_its_way, said_at};
+use super::record::{OurSide, accepted, identities_of, on_its_way};
 use super::{ConnectionContext, People};
 use crate::clock::fresh;
 use crate::error::Result;
@@ -51,7 +51,7 @@ impl Hub {
             set_enquiry_field(&mut enquiry, &name, value, Some(context.id), people.now);
         }
         let id = enquiry.id;
-        enquiry.note_origins(&before, Some(context.id), said_at(item, people.now));
+        enquiry.note_origins(&before, Some(context.id), self.said_at(context.id, item, people.now));
         if enquiry != before {
             enquiry.updated_at = people.now;
             crate::handoff::set_by_hand(people, &before, &mut enquiry)?;

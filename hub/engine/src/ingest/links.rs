@@ -48,7 +48,7 @@ impl Hub {
         // A field that changed at the silo gets another chance; one that was not reported does not.
         let changed = |kind: &FieldOutcome| !matches!(kind, FieldOutcome::Untouched | FieldOutcome::Echo);
         quarantined.retain(|field, _| !decisions.iter().any(|decision| decision.field == *field && changed(&decision.kind)));
-        let (mut turns, mut frozen) = before.map(|link| (link.turns, link.frozen)).unwrap_or_default();
+        let (mut turns, mut frozen) = before.as_ref().map(|link| (link.turns.clone(), link.frozen.clone())).unwrap_or_default();
         for decision in decisions.iter().filter(|decision| changed(&decision.kind)) {
             let value = digest(normalisers_of(context, &item.entity, &decision.field), &decision.theirs);
             let turn = Turn { value, ours: false, at: people.now };
@@ -73,8 +73,14 @@ impl Hub {
             frozen,
             seen_at: people.now,
             deleted_at: None,
+            moved_to: None,
+            remove: before.as_ref().is_some_and(|link| link.remove),
+            restored_at: before.as_ref().and_then(|link| link.restored_at),
         };
         write_link(people, &fresh_link, ours.bytes)?;
+        if before.as_ref().is_some_and(|link| link.deleted_at.is_some()) {
+            self.take_out_again(people, context, &ours.id)?;
+        }
         let mut kept_ours = false;
         for decision in &decisions {
             match &decision.kind {
@@ -156,19 +162,6 @@ impl Hub {
         Ok(people.tx.log(&change)?)
     }
 
-    /// The silo deleted a record: noted on the link; our record stays.
-    pub(super) fn decide_deleted(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item) -> Result<ItemOutcome> {
-        let key = (context.id, item.entity.clone(), item.key.clone());
-        match tx.get::<Links>(&key)? {
-            Some(mut row) if row.value.deleted_at.is_none() => {
-                row.value.deleted_at = Some(self.now());
-                tx.put::<Links>(&key, &row.value)?;
-                Ok(ItemOutcome::Accepted)
-            }
-            _ => Ok(ItemOutcome::Duplicate),
-        }
-    }
-
     /// The silo merged a record into another: its link goes on under the other key, unless that has one of its own.
     pub(super) fn decide_merged(&self, tx: &mut Tx, context: &ConnectionContext, item: &Item) -> Result<ItemOutcome> {
         let Some(into) = item.data.get("into").and_then(Value::as_str) else {
@@ -189,7 +182,7 @@ impl Hub {
             let bytes = canonical_bytes(&link.canonical_id).unwrap_or_default();
             write_link(&mut people, &link, bytes)?;
         }
-        let gone = Link { deleted_at: Some(now), ..row.value };
+        let gone = Link { deleted_at: Some(now), moved_to: Some(into.to_owned()), ..row.value };
         tx.put::<Links>(&key, &gone)?;
         Ok(ItemOutcome::Accepted)
     }

@@ -5,6 +5,7 @@
 //! the silo repeat what the inbox already knows.
 
 mod context;
+mod deletion;
 mod enquiry_record;
 mod facts;
 mod heard;
@@ -116,6 +117,7 @@ impl Hub {
     /// Takes a batch in. When this returns, everything in it is durable or is in the dead letters, with the cursor behind it.
     pub async fn ingest(&self, connection: ConnectionId, batch: IngestBatch) -> Result<Accepted> {
         let context = self.connection_context(connection)?;
+        self.learn_skew(connection, &batch.items);
         let mut total = Accepted::default();
         let mut chunks: VecDeque<&[Item]> = batch.items.chunks(CHUNK).collect();
         if chunks.is_empty() {
@@ -256,6 +258,26 @@ impl Hub {
             tx.put::<Cursors>(&(connection, name.clone()), &StoredCursor { cursor: cursor.clone(), at: self.now() })?;
         }
         write_state(tx, connection, state)
+    }
+}
+
+impl Hub {
+    /// What news just arrived, and when it is dated, says how far the silo's clock is off.
+    fn learn_skew(&self, connection: ConnectionId, items: &[Item]) {
+        let now = self.now();
+        let dated: Vec<_> = items.iter().filter_map(record::dated).collect();
+        if dated.is_empty() {
+            return;
+        }
+        let mut skews = self.inner.skews.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let skew = skews.entry(connection).or_default();
+        dated.into_iter().for_each(|at| skew.learn(at, now));
+    }
+
+    /// A time by a silo's clock, by ours, as far as is known how far that is off.
+    pub(crate) fn by_our_clock(&self, connection: ConnectionId, at: throughline_schemas::Timestamp) -> throughline_schemas::Timestamp {
+        let skews = self.inner.skews.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        skews.get(&connection).map_or(at, |skew| skew.corrected(at))
     }
 }
 

@@ -150,7 +150,7 @@ impl Hub {
         let Some((root, root_row)) = people.root_of(leaf)? else { return Ok(()) };
         let alone = root == leaf && root_row.value.members.is_empty();
         let mut row = people.tx.get::<Leaves>(&leaf)?.expect("the leaf was just found");
-        let said_at = said_at(item, people.now);
+        let said_at = self.said_at(context.id, item, people.now);
         let names = some_names(accepted.keys());
         for (name, value) in accepted {
             // What was accepted is what is shown from now on, also if the silo's clock is behind or another member said otherwise later.
@@ -208,7 +208,7 @@ impl Hub {
             frozen: link.map_or(&not_frozen, |link| &link.frozen),
             protections: self.inner.options.protections,
             ours_changed_at: ours.changed_at,
-            theirs_changed_at: item.at_ms.map(|at| Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX))),
+            theirs_changed_at: dated(item).map(|at| self.by_our_clock(context.id, at)),
             received_at: self.now(),
             policies: &sync.fields,
             normalisers: &normalisers(entity),
@@ -216,16 +216,16 @@ impl Hub {
         })
     }
 
+    /// When the silo says that the record last changed, by our clock, but not later than we heard of it.
+    pub(super) fn said_at(&self, connection: ConnectionId, item: &Item, now: Timestamp) -> Timestamp {
+        dated(item).map_or(now, |at| self.by_our_clock(connection, at).min(now))
+    }
+
     /// The names of the connections that fields came from.
     pub(super) fn sources<'f>(&self, fields: impl Iterator<Item = (&'f String, Option<ConnectionId>)>) -> BTreeMap<String, String> {
         let name = |id| self.connection_context(id).map(|context| context.name.clone()).ok();
         fields.filter_map(|(field, source)| Some((field.clone(), name(source?)?))).collect()
     }
-}
-
-/// When the silo says that the record last changed, but not later than we heard of it.
-pub(super) fn said_at(item: &Item, now: Timestamp) -> Timestamp {
-    item.at_ms.map_or(now, |at| Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX)).min(now))
 }
 
 /// What is on its way to the silo and not acknowledged yet.
@@ -242,6 +242,11 @@ pub(super) fn accepted(decisions: &[FieldDecision]) -> Fields {
         _ => None,
     });
     taken.collect()
+}
+
+/// When the silo says that it happened.
+pub(super) fn dated(item: &Item) -> Option<Timestamp> {
+    item.at_ms.map(|at| Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX)))
 }
 
 fn entity_of(context: &ConnectionContext, item: &Item) -> Result<Entity> {

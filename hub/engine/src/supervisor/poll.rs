@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use throughline_domain::sync::deletion;
 use throughline_schemas::Timestamp;
 use throughline_schemas::connector::{ConnectorError, ErrorClass, Item, ItemKind, Page};
 use throughline_schemas::manifest::{Canonical, Deletes};
+use throughline_schemas::sync::Link;
 use throughline_store::tables::{Cursors, Links, read, scan_rows};
 
 use super::{Patience, Task};
@@ -15,10 +17,6 @@ use crate::services::to_connector_error;
 
 /// How many items are asked for at once.
 const PAGE: u32 = 200;
-/// A listing that would mark more records deleted than the larger of these is held back: a silo that answers half a list must not
-/// empty the hub's links.
-const DELETES_AT_LEAST: usize = 20;
-const DELETES_SHARE: usize = 20;
 
 pub(super) async fn run(mut task: Task, entity: String, canonical: Canonical, every: Duration) {
     if canonical == Canonical::Enquiry {
@@ -71,12 +69,14 @@ async fn walk(task: &Task, entity: &str) -> Result<(), ConnectorError> {
     let mut cursor = stored.map(|row| row.value.cursor);
     let lists = finds_deletes(task, entity)?;
     let mut seen = BTreeSet::new();
+    let mut deletions = Deletions::default();
     loop {
         let called = task.connector.read(entity, cursor.as_ref(), PAGE).await?;
         let Page { items, next, checkpoint, details } = called.value;
         if lists {
             seen.extend(items.iter().map(|item| item.key.clone()));
         }
+        let items = deletions.let_through(task, entity, items).await?;
         let batch = IngestBatch { items, cursor: Some((entity.to_owned(), checkpoint)), state: called.state };
         task.hub.ingest(task.id, batch).await.map_err(|error| to_connector_error(&error))?;
         let Some(next) = next else {
@@ -112,28 +112,15 @@ fn complete_listing(details: &Value, seen: BTreeSet<String>) -> Option<BTreeSet<
 
 /// What a complete listing did not show any more is deleted, unless it came to be while the listing went on.
 async fn mark_missing(task: &Task, entity: &str, listed: &BTreeSet<String>, began: Timestamp) -> Result<(), ConnectorError> {
-    let (mut count, mut missing, mut after) = (0, Vec::new(), None);
-    loop {
-        let page = scan_rows::<Links>(&task.hub.inner.store, task.id.as_bytes(), after.as_deref(), 500)
-            .map_err(|error| to_connector_error(&error.into()))?;
-        for (_, row) in page.rows {
-            let link = row.value;
-            if link.entity == entity && link.deleted_at.is_none() {
-                count += 1;
-                if link.seen_at < began && !listed.contains(&link.key) {
-                    missing.push(link.key);
-                }
-            }
+    let mut missing = Vec::new();
+    let count = each_link(task, entity, |link| {
+        if link.seen_at < began && !listed.contains(&link.key) {
+            missing.push(link.key);
         }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => break,
-        }
-    }
-    if missing.len() > DELETES_AT_LEAST.max(count / DELETES_SHARE) {
-        let detail = format!("a full listing of {entity} lacks {} of {count} records; deletions are held back", missing.len());
-        tracing::error!(connection = %task.id, "{detail}");
-        return Err(ConnectorError::new(ErrorClass::Config, detail));
+    })?;
+    if deletion::is_held(missing.len(), count) {
+        let because = format!("a full listing of {entity} lacks {} of {count} records", missing.len());
+        return hold(task, entity, &missing, because).await;
     }
     if missing.is_empty() {
         return Ok(());
@@ -142,4 +129,59 @@ async fn mark_missing(task: &Task, entity: &str, listed: &BTreeSet<String>, bega
     let items = missing.into_iter().map(deleted).collect();
     task.hub.ingest(task.id, IngestBatch { items, ..IngestBatch::default() }).await.map_err(|error| to_connector_error(&error))?;
     Ok(())
+}
+
+/// How many records of an entity the silo is known to have, each shown to `look`.
+fn each_link(task: &Task, entity: &str, mut look: impl FnMut(Link)) -> Result<usize, ConnectorError> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = scan_rows::<Links>(&task.hub.inner.store, task.id.as_bytes(), after.as_deref(), 500)
+            .map_err(|error| to_connector_error(&error.into()))?;
+        for link in page.rows.into_iter().map(|(_, row)| row.value).filter(|link| link.entity == entity && link.deleted_at.is_none()) {
+            count += 1;
+            look(link);
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(count),
+        }
+    }
+}
+
+async fn hold(task: &Task, entity: &str, keys: &[String], because: String) -> Result<(), ConnectorError> {
+    task.hub.hold_deletes(task.id, entity, keys, because).await.map_err(|error| to_connector_error(&error))
+}
+
+/// The deletions that one walk has told of.
+#[derive(Default)]
+struct Deletions {
+    told: usize,
+    known: Option<usize>,
+    held: Vec<String>,
+}
+
+impl Deletions {
+    /// Gives what may be taken in now; from where there are too many deletions on, they are held. What was let through before stays
+    /// within what is believed unseen.
+    async fn let_through(&mut self, task: &Task, entity: &str, items: Vec<Item>) -> Result<Vec<Item>, ConnectorError> {
+        let told = items.iter().filter(|item| item.kind == ItemKind::Deleted).count();
+        self.told += told;
+        if told == 0 || !deletion::is_held(self.told, 0) {
+            return Ok(items);
+        }
+        let known = match self.known {
+            Some(known) => known,
+            None => *self.known.insert(each_link(task, entity, drop)?),
+        };
+        if !deletion::is_held(self.told, known) {
+            return Ok(items);
+        }
+        let (deleted, others): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.kind == ItemKind::Deleted);
+        // One that the same page shows alive was made anew.
+        let alive: BTreeSet<&String> = others.iter().map(|item| &item.key).collect();
+        self.held.extend(deleted.into_iter().map(|item| item.key).filter(|key| !alive.contains(key)));
+        let because = format!("{entity}: {} of {known} records were deleted at once", self.told);
+        hold(task, entity, &self.held, because).await?;
+        Ok(others)
+    }
 }

@@ -41,6 +41,7 @@ impl Hub {
             name: new.name,
             url: new.url,
             types: new.types,
+            backfill: new.backfill,
             at_once: new.at_once,
             secrets: vec![self.seal_webhook_secret(id, &secret, now)],
             disabled_at: None,
@@ -257,6 +258,7 @@ impl Hub {
             name: record.name,
             url: record.url,
             types: record.types,
+            backfill: record.backfill,
             at_once: record.at_once,
             enabled: record.disabled_at.is_none(),
             disabled_at: record.disabled_at,
@@ -309,7 +311,7 @@ fn place(id: WebhookId) -> String {
 }
 
 fn apply(record: &mut WebhookRecord, patch: &WebhookPatch, now: Timestamp) {
-    let WebhookPatch { name, url, types, at_once, enabled, skip_missed: _ } = patch;
+    let WebhookPatch { name, url, types, backfill, at_once, enabled, skip_missed: _ } = patch;
     if let Some(name) = name {
         record.name.clone_from(name);
     }
@@ -318,6 +320,9 @@ fn apply(record: &mut WebhookRecord, patch: &WebhookPatch, now: Timestamp) {
     }
     if let Some(types) = types {
         record.types.clone_from(types);
+    }
+    if let Some(backfill) = backfill {
+        record.backfill = *backfill;
     }
     if let Some(at_once) = at_once {
         record.at_once = *at_once;

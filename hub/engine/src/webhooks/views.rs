@@ -16,6 +16,9 @@ pub struct NewWebhook {
     /// Only these types: `enquiry.opened`, `enquiry.*`. The prefix `io.throughline.` may be left out. All if empty.
     #[serde(default)]
     pub types: Vec<String>,
+    /// Whether it is also told of what an approved plan takes in of a silo's past.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
     /// How many requests may be under way at once, 1 to 16. With 1, events arrive in their order as long as all goes well.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 16))]
@@ -42,6 +45,9 @@ pub struct WebhookPatch {
     /// The whole new list of types.
     #[serde(default)]
     pub types: Option<Vec<String>>,
+    /// Whether it is also told of what an approved plan takes in of a silo's past.
+    #[serde(default)]
+    pub backfill: Option<bool>,
     /// How many at once.
     #[serde(default)]
     pub at_once: Option<u8>,
@@ -74,6 +80,9 @@ pub struct WebhookView {
     pub url: String,
     /// Which types; all if empty.
     pub types: Vec<String>,
+    /// Whether it is also told of what an approved plan takes in of a silo's past.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
     /// How many requests may be under way at once.
     pub at_once: u8,
     /// Whether changes are sent.

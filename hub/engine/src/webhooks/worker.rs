@@ -6,7 +6,7 @@ use std::time::Duration;
 use throughline_domain::outbound::retry::Outcome;
 use throughline_domain::outbound::signature::{HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, WebhookSecret};
 use throughline_domain::outbound::{Answered, Post, PostError, Poster};
-use throughline_schemas::{Change, Timestamp, WebhookId};
+use throughline_schemas::{Change, ChangeOrigin, Timestamp, WebhookId};
 use throughline_store::tables::{WebhookCursors, WebhookPending, WebhookPendings, WebhookRecord, Webhooks, read, scan_rows};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -228,7 +228,8 @@ impl Worker {
         let changes = self.hub.changes(self.seen, LOG_PAGE)?;
         let mut found = FromLog { events: Vec::new(), seen: self.seen, more: changes.len() >= LOG_PAGE };
         for (sequence, change) in changes {
-            if filter.wants(change.kind) {
+            let untold = change.origin == Some(ChangeOrigin::Backfill) && !record.backfill;
+            if !untold && filter.wants(change.kind) {
                 if found.events.len() >= most {
                     found.more = true;
                     return Ok(found);

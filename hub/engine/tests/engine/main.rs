@@ -3,6 +3,7 @@
 
 mod commands;
 mod contract;
+mod deletions;
 mod desk;
 mod flows;
 mod handoff_race;
@@ -10,6 +11,7 @@ mod handoffs;
 mod identity;
 mod ingest;
 mod outgoing;
+mod plans;
 mod proofs;
 mod scripted;
 mod sending;

@@ -87,6 +87,11 @@ impl Silo {
         record.1.extend(fields.as_object().unwrap().clone());
         item(entity, key, record)
     }
+    /// Somebody deletes a record in the silo; the news of it.
+    pub(crate) fn delete(&self, entity: &str, key: &str) -> Item {
+        self.state().records.remove(&(entity.to_owned(), key.to_owned()));
+        Item { kind: ItemKind::Deleted, ..item(entity, key, &Default::default()) }
+    }
     pub(crate) fn field(&self, entity: &str, key: &str, field: &str) -> Value {
         self.state().records[&(entity.to_owned(), key.to_owned())].1.get(field).cloned().unwrap_or_default()
     }
@@ -122,7 +127,7 @@ pub(crate) fn version_of(name: &str, version: &str) -> InstalledPlugin {
     let setting = if version == "1.0.0" { "host" } else { "place" };
     let field = json!({"writable": true});
     let writes = |batch: u32| {
-        let mut writes = json!({"create": true, "update": true, "concurrency": "version", "batch": batch});
+        let mut writes = json!({"create": true, "update": true, "delete": true, "concurrency": "version", "batch": batch});
         if name == "upserter" {
             writes["upsert_key"] = json!("hub_id");
         }
@@ -203,7 +208,7 @@ impl Scripted {
             found.map(|((_, key), _)| key.clone())
         };
         let key = match op.kind {
-            OpKind::Update => op.key.clone().unwrap(),
+            OpKind::Update | OpKind::Delete => op.key.clone().unwrap(),
             OpKind::Upsert => by_our_key(&state).unwrap_or_default(),
             _ => String::new(),
         };
@@ -214,6 +219,11 @@ impl Scripted {
             key
         };
         let place = (entity.to_owned(), key.clone());
+        if op.kind == OpKind::Delete {
+            let news = Item { kind: ItemKind::Deleted, ..item(entity, &key, &Default::default()) };
+            state.records.remove(&place);
+            return Ok((Written { key, version: None, record: None }, news));
+        }
         if op.kind == OpKind::Update && !state.records.contains_key(&place) {
             return Err(ConnectorError::new(ErrorClass::Gone, "no such record"));
         }

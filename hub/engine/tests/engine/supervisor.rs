@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use throughline_engine::{Clock, HealthState, HubError, Paging};
 use throughline_schemas::connector::{ErrorClass, Page};
+use throughline_schemas::plan::{PlanAction, PlanState};
 
 use throughline_store::{MemoryDisk, Options, Store};
 
@@ -53,15 +54,9 @@ async fn a_full_listing_marks_what_is_missing_but_not_most_of_it() {
     world.clock.by(Duration::from_secs(1));
     put(listing(39..40));
     world.hub.sync_connection(id).await.unwrap();
-    let mut state = HealthState::Starting;
-    for _ in 0..1000 {
-        state = world.hub.connection_health(id).await.unwrap().state;
-        if state == HealthState::NeedsAttention {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!((state, deleted()), (HealthState::NeedsAttention, 3), "held back");
+    let waiting = || world.hub.plans(Some(id), Some(PlanState::Waiting), Paging { cursor: None, limit: 10 }).unwrap().items;
+    until(|| waiting().len() == 1).await;
+    assert_eq!((waiting()[0].counts[&PlanAction::Delete], deleted()), (36, 3), "held back");
     let reads = world.silo.state().reads.len();
     world.hub.sync_connection(id).await.unwrap();
     until(|| world.silo.state().reads.len() > reads).await;

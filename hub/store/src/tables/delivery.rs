@@ -67,6 +67,9 @@ pub struct Delivery {
     /// Fields that the silo refused when the record was to be created, with its words: left out from then on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, String>,
+    /// When the silo deleted the record that this makes anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_at: Option<Timestamp>,
 }
 
 impl Delivery {
@@ -83,6 +86,7 @@ impl Delivery {
             sent: BTreeMap::new(),
             last_error: None,
             left_out: BTreeMap::new(),
+            restored_at: None,
         }
     }
 }

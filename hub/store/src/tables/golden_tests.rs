@@ -116,6 +116,13 @@ fn what_is_left_to_do() {
     check::<DeadLetters>(json!({"id": id::<Value>("dlt"), "connection_id": CNX, "delivery": write,
         "item": {"kind": "record", "entity": "contact", "key": "1", "version": "2", "at_ms": 3, "data": {}},
         "error": {"class": "invalid_record", "message": "bad", "field": "/email", "retry_after_ms": 5, "details": {"a": 1}}, "at": AT}));
+    check::<Plans>(json!({"id": id::<Value>("pln"), "connection_id": CNX, "entity": "contact", "kind": "backfill", "state": "applying",
+        "hash": "00ff", "because": "held", "counts": {"create": 2, "skip": 1}, "steps": 2, "done": 1, "applied": 1, "changed": 0, "failed": 0,
+        "samples": [{"key": "1", "action": "create", "detail": "why"}], "cursor": {"page": 2}, "created_at": AT, "approved_at": AT,
+        "approved_by": "anna", "ended_at": AT}));
+    check::<PlanSteps>(json!({"key": "1", "action": "update", "canonical_id": id::<Value>("pro"),
+        "changes": [{"field": "company", "before": null, "after": "a"}], "link_version": 7,
+        "item": {"kind": "record", "entity": "contact", "key": "1", "version": "2", "at_ms": 3, "data": {}}, "outcome": {"failed": {"detail": "bad"}}}));
     check::<Conflicts>(json!({"id": id::<Value>("cfl"), "connection_id": CNX, "entity": "contact", "key": "1", "canonical_id": "x",
         "field": "company", "base": null, "theirs": "a", "ours": "b", "at": AT, "resolved_at": AT}));
     check::<OpenConflicts>(id("cfl"));

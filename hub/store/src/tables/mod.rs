@@ -22,6 +22,7 @@ mod interaction;
 mod key;
 mod link;
 mod merge;
+mod plan;
 mod policy;
 mod profile;
 mod proof;
@@ -55,6 +56,7 @@ pub use interaction::{ConversationTimeline, Interactions, MessageIdRow, MessageI
 pub use key::{leading_id, trailing_name};
 pub use link::{LinkKey, Links, LinksByCanonical};
 pub use merge::{MergeRecord, Merges};
+pub use plan::{PlanSteps, Plans};
 pub use policy::{Endpoint, Endpoints, Policies, StoredPolicy};
 pub use profile::{Leaf, Leaves};
 pub use proof::{ProofStatus, Proofs, StoredProof};

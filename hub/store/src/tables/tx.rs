@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use throughline_schemas::{Cause, Change};
+use throughline_schemas::{Cause, Change, ChangeOrigin};
 
 use super::cell::{self, Cells};
 use super::{Table, key_range};
@@ -174,6 +174,7 @@ pub struct Tx {
     encoded: BTreeMap<Key, Vec<u8>>,
     log: Vec<Vec<u8>>,
     cause: Option<Cause>,
+    origin: Option<ChangeOrigin>,
 }
 
 impl Tx {
@@ -187,6 +188,7 @@ impl Tx {
             encoded: BTreeMap::new(),
             log: Vec::new(),
             cause: None,
+            origin: None,
         }
     }
 
@@ -240,10 +242,19 @@ impl Tx {
         self.cause = Some(cause);
     }
 
+    /// Every change that is logged from here on is no news of today.
+    pub fn of_origin(&mut self, origin: ChangeOrigin) {
+        self.origin = Some(origin);
+    }
+
     /// Adds an entry to the change log.
     pub fn log(&mut self, change: &Change) -> Result<(), TableError> {
-        let caused = self.cause.map(|cause| Change { cause: Some(cause), ..change.clone() });
-        let bytes = envelope::encode(1, caused.as_ref().unwrap_or(change))
+        let marked = (self.cause.is_some() || self.origin.is_some()).then(|| Change {
+            cause: self.cause.or(change.cause),
+            origin: self.origin.or(change.origin),
+            ..change.clone()
+        });
+        let bytes = envelope::encode(1, marked.as_ref().unwrap_or(change))
             .map_err(|error| TableError::Row { table: "log", detail: error.to_string() })?;
         self.log.push(bytes);
         Ok(())

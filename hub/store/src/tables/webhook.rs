@@ -15,6 +15,9 @@ pub struct WebhookRecord {
     /// Which kinds of change; `enquiry.*` stands for all of that thing, none for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<String>,
+    /// Whether it is also told of what an approved plan takes in of a silo's past.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
     /// How many requests may be under way at once; with one, events arrive in order.
     pub at_once: u8,
     /// What messages are signed with, the newest first.

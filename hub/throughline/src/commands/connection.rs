@@ -12,7 +12,7 @@ use throughline_schemas::ConnectionId;
 use throughline_schemas::connector::CheckReport;
 
 use super::connection_file::{self, Described};
-use super::{connection_upkeep, plugin, secrets};
+use super::{connection_upkeep, plan, plugin, secrets};
 use crate::arguments::{AddConnection, Connection, OneConnection, Remote, SetConnection};
 use crate::client::{Client, Versioned};
 use crate::output;
@@ -37,6 +37,7 @@ pub(crate) fn run(command: Connection, json: bool) -> anyhow::Result<ExitCode> {
         Connection::Resume(one) => pause_or_resume(&one, "resume", json),
         Connection::Approve(approve) => connection_upkeep::approve(&approve, json),
         Connection::ResetCursor(reset) => connection_upkeep::reset_cursor(&reset, json),
+        Connection::Backfill(what) => plan::backfill(&what, json),
         Connection::Webhook(webhook) => connection_upkeep::webhook(&webhook, json),
     }
 }

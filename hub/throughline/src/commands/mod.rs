@@ -12,6 +12,7 @@ pub(crate) mod identity;
 pub(crate) mod identity_review;
 pub(crate) mod kit;
 pub(crate) mod lookup;
+pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod plugin_check;
 pub(crate) mod plugin_embed;
