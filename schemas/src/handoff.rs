@@ -164,6 +164,9 @@ pub struct Handoff {
     /// Where the customer is to be met, where that changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meeting: Option<Meeting>,
+    /// The call under way that goes along: it is sent to the phone of who takes the enquiry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<InteractionId>,
     /// When the customer is to be called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,

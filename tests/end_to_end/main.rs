@@ -5,6 +5,7 @@ mod cli;
 mod continuity;
 mod crm;
 mod durability;
+mod handoff;
 mod helpdesk;
 mod mail;
 mod pbx;

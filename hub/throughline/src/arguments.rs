@@ -38,6 +38,9 @@ pub(crate) enum Command {
     Timeline(Timeline),
     /// Why a customer's profile is as it is: who said what, and what merged it.
     Why(Why),
+    /// List, show, offer, accept and decline handoffs.
+    #[command(subcommand)]
+    Handoff(crate::commands::handoff::Handoff),
     /// Who is who: find which records are of one person.
     #[command(subcommand)]
     Identity(Identity),

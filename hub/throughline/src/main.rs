@@ -45,6 +45,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Connection(command) => commands::connection::run(command, json),
         Command::Plan(command) => commands::plan::run(command, json),
         Command::Lookup(command) => commands::lookup::run(&command, json),
+        Command::Handoff(command) => commands::handoff::run(command, json),
         Command::Identity(command) => commands::identity::run(command, json),
         Command::Why(command) => commands::why::run(&command, json),
         Command::Timeline(command) => commands::timeline::run(&command, json),

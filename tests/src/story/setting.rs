@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::hub::{Client, HubProcess};
+use crate::systems::ari::Ari;
 use crate::systems::asterisk::{ReplayedPbx, recording};
 use crate::systems::email::{self, MailServer};
 use crate::systems::pocketbase::{self, PocketBase};
@@ -94,6 +95,16 @@ pub fn asterisk(pbx: &ReplayedPbx) -> Value {
         "secrets": { "ami_secret": "tl-ami-secret" },
         "grants": { "hosts": ["tcp://{config.ami_host}:{config.ami_port}"], "private_hosts": ["127.0.0.1"] },
     })
+}
+
+/// The same with ARI beside it, so that it can place calls and send them elsewhere.
+pub fn asterisk_with_ari(pbx: &ReplayedPbx, ari: &Ari) -> Value {
+    let mut connection = asterisk(pbx);
+    connection["config"]["ari_url"] = ari.url().into();
+    connection["config"]["ari_username"] = "throughline".into();
+    connection["secrets"]["ari_password"] = "tl-ari-secret".into();
+    connection["grants"]["hosts"] = json!(["tcp://{config.ami_host}:{config.ami_port}", "{config.ari_url}"]);
+    connection
 }
 
 /// The CRM's connection: the example that users start from, with this CRM's address.

@@ -3,13 +3,14 @@
 //! The greeting goes out at once, the rest after the first action (the login) has come in. Until [`ReplayedPbx::play`] is called it
 //! goes no further than the answer to the login, so that a test decides when the call begins. It can also break off in mid-event,
 //! once, and go on with another recording for those who come back. Played as of now, its clock goes with ours: then all but the
-//! `Timestamp` headers is byte for byte as recorded.
+//! `Timestamp` headers is byte for byte as recorded. What the PBX was given with an order (a channel's id, a variable) can take the
+//! place of what the recorded order had, and a recording can be held before something that an order has to bring about.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +31,11 @@ struct Flags {
     playing: AtomicBool,
     /// The broken recording was told as far as it goes.
     broke_off: AtomicBool,
+    /// What the recording was held for has come.
+    let_go: AtomicBool,
     ended: AtomicBool,
+    /// Recorded texts and what is said in their stead.
+    instead: Mutex<Vec<(String, String)>>,
 }
 
 /// What is spoken: `broken` until it broke off, `whole` from then on.
@@ -39,17 +44,24 @@ struct Scripts {
     whole: Vec<u8>,
     /// The call happens now, not when it was recorded.
     as_of_now: bool,
+    /// The first message with this in it is not said before it is let go.
+    held_before: Option<&'static str>,
 }
 
 impl ReplayedPbx {
     /// Listens on a free port and waits for a login. `recording` is a folder with an `ami.s2c.raw`.
     pub fn start(recording: &Path) -> Result<Self> {
-        Self::speaking(Scripts { broken: None, whole: read(recording)?, as_of_now: false })
+        Self::speaking(Scripts { broken: None, whole: read(recording)?, as_of_now: false, held_before: None })
     }
 
     /// The same with a clock that goes with ours: the recorded call happens when it is played.
     pub fn start_as_of_now(recording: &Path) -> Result<Self> {
-        Self::speaking(Scripts { broken: None, whole: read(recording)?, as_of_now: true })
+        Self::speaking(Scripts { broken: None, whole: read(recording)?, as_of_now: true, held_before: None })
+    }
+
+    /// As of now, up to the first message that has this text in it: that waits for [`Self::let_go`].
+    pub fn start_held_before(recording: &Path, text: &'static str) -> Result<Self> {
+        Self::speaking(Scripts { broken: None, whole: read(recording)?, as_of_now: true, held_before: Some(text) })
     }
 
     /// Tells the first recording to the middle of an event in its middle and hangs up; who comes back hears the second.
@@ -59,7 +71,7 @@ impl ReplayedPbx {
         let event = position(&broken[middle..], b"\r\n\r\n").map_or(middle, |end| middle + end + 4);
         // In mid-line of the event that begins there.
         broken.truncate((event + 40).min(broken.len()));
-        Self::speaking(Scripts { broken: Some(broken), whole: read(second)?, as_of_now: false })
+        Self::speaking(Scripts { broken: Some(broken), whole: read(second)?, as_of_now: false, held_before: None })
     }
 
     fn speaking(scripts: Scripts) -> Result<Self> {
@@ -83,6 +95,17 @@ impl ReplayedPbx {
     /// Where AMI answers on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Begins the call with other texts instead of recorded ones, each with what takes its place; the first that fits is taken first.
+    pub fn play_with(&self, instead: Vec<(String, String)>) {
+        *self.flags.instead.lock().expect("nobody panics while holding it") = instead;
+        self.play();
+    }
+
+    /// Says what was held back.
+    pub fn let_go(&self) {
+        self.flags.let_go.store(true, Ordering::Release);
     }
 
     /// Begins the call.
@@ -118,13 +141,16 @@ fn speak(mut stream: TcpStream, scripts: &Scripts, flags: &Flags) -> std::io::Re
     read_action(&mut actions)?;
     let mut rest = &bytes[greeting..];
     // The answer to the login goes out at once, what follows when the call begins.
-    send_message(&mut stream, &mut rest, 0)?;
+    send_message(&mut stream, &mut rest, 0, &[])?;
     let mut clock_ahead = None;
     stream.set_read_timeout(Some(GAP))?;
     while !flags.ended.load(Ordering::Acquire) {
-        if flags.playing.load(Ordering::Acquire) && !rest.is_empty() {
+        let held = scripts.held_before.filter(|_| !flags.let_go.load(Ordering::Acquire));
+        let held = held.is_some_and(|text| position(next_message(rest), text.as_bytes()).is_some());
+        if flags.playing.load(Ordering::Acquire) && !rest.is_empty() && !held {
             let ahead = *clock_ahead.get_or_insert_with(|| if scripts.as_of_now { seconds_since_recorded(rest) } else { 0 });
-            send_message(&mut stream, &mut rest, ahead)?;
+            let instead = flags.instead.lock().expect("nobody panics while holding it").clone();
+            send_message(&mut stream, &mut rest, ahead, &instead)?;
         }
         if rest.is_empty() && broken.is_some() {
             flags.broke_off.store(true, Ordering::Release);
@@ -146,11 +172,18 @@ fn speak(mut stream: TcpStream, scripts: &Scripts, flags: &Flags) -> std::io::Re
     Ok(())
 }
 
-fn send_message(stream: &mut TcpStream, rest: &mut &[u8], clock_ahead: u64) -> std::io::Result<()> {
-    let end = position(rest, b"\r\n\r\n").map_or(rest.len(), |end| end + 4);
-    let mut message = rest[..end].to_vec();
+fn next_message(rest: &[u8]) -> &[u8] {
+    &rest[..position(rest, b"\r\n\r\n").map_or(rest.len(), |end| end + 4)]
+}
+
+fn send_message(stream: &mut TcpStream, rest: &mut &[u8], clock_ahead: u64, instead: &[(String, String)]) -> std::io::Result<()> {
+    let next = next_message(rest);
+    let (end, mut message) = (next.len(), next.to_vec());
     if let Some((place, seconds)) = timestamp(&message).filter(|_| clock_ahead > 0) {
         message[place..place + SECONDS].copy_from_slice((seconds + clock_ahead).to_string().as_bytes());
+    }
+    for (recorded, said) in instead {
+        message = replaced(&message, recorded.as_bytes(), said.as_bytes());
     }
     stream.write_all(&message)?;
     *rest = &rest[end..];
@@ -199,6 +232,18 @@ fn read_action(reader: &mut impl BufRead) -> std::io::Result<String> {
         }
         action.push_str(&line);
     }
+}
+
+/// Recordings are not always valid UTF-8.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let Some(place) = position(rest, from) {
+        out.extend_from_slice(&rest[..place]);
+        out.extend_from_slice(to);
+        rest = &rest[place + from.len()..];
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {

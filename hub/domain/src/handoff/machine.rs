@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use throughline_schemas::{Briefing, EnquiryId, Handoff, HandoffId, HandoffKind, HandoffState, Meeting, Receiver, Timestamp};
+use throughline_schemas::{
+    Briefing, EnquiryId, Handoff, HandoffId, HandoffKind, HandoffState, InteractionId, Meeting, Receiver, Timestamp,
+};
 
 use super::{HandoffPolicy, moves_at_accept, moves_owner};
 
@@ -41,6 +43,8 @@ pub struct Offer {
     pub to: Option<Receiver>,
     /// Where the customer is to be met.
     pub meeting: Option<Meeting>,
+    /// The call under way that goes along; `meeting` is where it is then.
+    pub call: Option<InteractionId>,
     /// When the customer is to be called.
     pub at: Option<Timestamp>,
     /// How long it holds; the policy's time if absent.
@@ -157,6 +161,7 @@ pub fn offer(offer: Offer, owned: &Ownership, open: Option<HandoffId>, policy: &
         from: owned.owner.clone(),
         to: offer.to,
         meeting: offer.meeting,
+        call: offer.call,
         at: offer.at,
         deadline,
         fencing_token: ownership.fencing_token,
@@ -182,9 +187,17 @@ fn well_formed(offer: &Offer, owned: &Ownership, now: Timestamp) -> Result<(), R
         }
         (_, Some(_)) => {}
     }
+    if offer.call.is_some() && !moves_owner(offer.kind) {
+        return invalid(
+            "/call",
+            "a call goes along with an enquiry that is handed on: transfer_cold, transfer_warm, bot_to_human, escalate",
+        );
+    }
     match (offer.kind, &offer.meeting) {
         (HandoffKind::ChannelSwitch | HandoffKind::Callback, None) => return invalid("/meeting", "say where the customer is to be met"),
-        (HandoffKind::TransferCold | HandoffKind::TransferWarm | HandoffKind::Consult | HandoffKind::BotToHuman, Some(_)) => {
+        (HandoffKind::TransferCold | HandoffKind::TransferWarm | HandoffKind::Consult | HandoffKind::BotToHuman, Some(_))
+            if offer.call.is_none() =>
+        {
             return invalid("/meeting", "this kind does not change the channel");
         }
         _ => {}

@@ -6,11 +6,13 @@
 //! Knows no store, no clock and no channel. `docs/handoff.md` has the rules as a table.
 
 mod briefing;
+mod call;
 mod machine;
 #[cfg(test)]
 mod tests;
 
 pub use briefing::{BriefingFacts, briefing, fit};
+pub use call::{call_goes_to, shown_by_moved_call};
 pub use machine::{Offer, Ownership, Refusal, Step, Stepped, offer, overtake, step};
 
 use throughline_schemas::{HandoffKind, Timestamp};

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use throughline_schemas::{
     Briefing, Channel, Classification, ConnectionId, Enquiry, EnquiryId, Handoff, HandoffId, HandoffKind, HandoffState, Interaction,
-    Meeting, Receiver, Timestamp,
+    InteractionId, Meeting, Receiver, Timestamp,
 };
 
 use super::*;
@@ -57,6 +57,7 @@ fn an_offer(kind: HandoffKind) -> Offer {
         by: "ann".to_owned(),
         to: (kind != HandoffKind::ChannelSwitch).then(|| Receiver::Agent("ben".to_owned())),
         meeting: met.then(meeting),
+        call: None,
         at: (kind == HandoffKind::Callback).then(|| at(500)),
         deadline: None,
         presented: None,
@@ -191,6 +192,9 @@ fn offers_say_what_their_kind_needs_and_nothing_else() {
     check(Offer { to: Some(Receiver::Agent("ann".to_owned())), ..an_offer(HandoffKind::TransferWarm) }, "/to");
     check(Offer { meeting: None, ..an_offer(HandoffKind::ChannelSwitch) }, "/meeting");
     check(Offer { meeting: Some(meeting()), ..an_offer(HandoffKind::Consult) }, "/meeting");
+    let call = Some(InteractionId::from_bytes([4; 16]));
+    check(Offer { call, meeting: Some(meeting()), ..an_offer(HandoffKind::Consult) }, "/call");
+    check(Offer { call, ..an_offer(HandoffKind::Callback) }, "/call");
     check(Offer { at: None, ..an_offer(HandoffKind::Callback) }, "/at");
     check(Offer { at: Some(at(10)), ..an_offer(HandoffKind::Callback) }, "/at");
     check(Offer { at: Some(at(20)), ..an_offer(HandoffKind::Escalate) }, "/at");
@@ -199,6 +203,55 @@ fn offers_say_what_their_kind_needs_and_nothing_else() {
     for kind in KINDS {
         let second = offer(an_offer(kind), &owned(Some("ann")), open, &HandoffPolicy::default(), at(10));
         assert_eq!(second.is_err(), moves_owner(kind), "{kind:?}: of those that move the owner there is one at a time");
+    }
+}
+
+/// Whom the call under way is sent to: when the enquiry is offered, when ben accepts, and when he completes.
+#[test]
+fn a_call_goes_once_and_to_nobody_who_has_not_been_told() {
+    let (queue, ben) = (Receiver::Queue("support".to_owned()), Receiver::Agent("ben".to_owned()));
+    let table = [
+        (HandoffKind::TransferCold, &ben, [Some("ben"), None, None]),
+        (HandoffKind::TransferCold, &queue, [None, Some("ben"), None]),
+        (HandoffKind::TransferWarm, &ben, [None, Some("ben"), None]),
+        (HandoffKind::BotToHuman, &queue, [None, Some("ben"), None]),
+        (HandoffKind::Escalate, &ben, [None, Some("ben"), None]),
+    ];
+    for (kind, to, wanted) in table {
+        let call = Some(InteractionId::from_bytes([4; 16]));
+        let made = Offer { call, to: Some(to.clone()), meeting: Some(meeting()), ..an_offer(kind) };
+        let begun = offer(made, &owned(Some("ann")), None, &HandoffPolicy::default(), at(10)).unwrap();
+        let taken = go(&begun, &accept("ben"), at(20));
+        let done = go(&taken, &complete("ben"), at(30));
+        let sent = [(None, &begun), (Some(&begun), &taken), (Some(&taken), &done)];
+        let sent = sent.map(|(before, after)| call_goes_to(before.map(|before| before.handoff.state), &after.handoff));
+        assert_eq!(sent, wanted, "{kind:?} to {to:?}");
+        let no = go(&begun, &decline("ben"), at(20));
+        assert_eq!(call_goes_to(Some(HandoffState::Offered), &no.handoff), None, "{kind:?}: nobody wants it");
+        let without = Handoff { call: None, ..taken.handoff.clone() };
+        assert_eq!(call_goes_to(Some(HandoffState::Offered), &without), None, "{kind:?}: there is no call");
+    }
+}
+
+#[test]
+fn the_call_itself_shows_who_has_it() {
+    let call = |agents: &[&str], phase: &str| serde_json::from_value(json!({"phase": phase, "agents": agents, "answered": true})).unwrap();
+    let to_queue = Offer { to: Some(Receiver::Queue("support".to_owned())), ..an_offer(HandoffKind::TransferCold) };
+    let unclaimed = offer(to_queue, &owned(Some("ann")), None, &HandoffPolicy::default(), at(10)).unwrap();
+    let to_ben = offered(HandoffKind::TransferCold, &HandoffPolicy::default());
+    let ben = Step::Happened { by: Some("ben".to_owned()), what: "ben has the call".to_owned() };
+    let over = Step::Fail { why: "the call ended before it was taken over".to_owned() };
+    let table = [
+        (&to_ben, call(&["ann"], "talking"), None),
+        (&to_ben, call(&["ann", "ben"], "talking"), Some(ben.clone())),
+        (&to_ben, call(&["ben", "ann"], "talking"), None),
+        (&to_ben, call(&["ann", "ben"], "ended"), Some(ben)),
+        (&to_ben, call(&["ann"], "ended"), Some(over.clone())),
+        (&unclaimed, call(&["ben"], "talking"), None),
+        (&unclaimed, call(&[], "ended"), Some(over)),
+    ];
+    for (begun, call, wanted) in table {
+        assert_eq!(shown_by_moved_call(&call, &begun.handoff), wanted, "{call:?}");
     }
 }
 

@@ -1,11 +1,13 @@
 //! The end of a connection: everything that is about it alone goes with it, a piece at a time, itself last.
 
-use throughline_schemas::{Change, ChangeKind, ConnectionId};
+use throughline_domain::handoff::Step;
+use throughline_schemas::{Change, ChangeKind, ConnectionId, Evidence, HandoffId};
 use throughline_store::tables::{
-    Conflicts, Connections, ConversationKeys, Cursors, DeadLetters, Deliveries, DispatchCursors, Inbox, Links, LinksByCanonical,
-    OpenConflicts, PluginState, Secrets, Tx, forget_rows, scan_rows,
+    Conflicts, Connections, ConversationKeys, Cursors, DeadLetters, Deliveries, DispatchCursors, HandoffDeadlines, Handoffs, Inbox, Links,
+    LinksByCanonical, OpenConflicts, PluginState, Secrets, Tx, forget_rows, read, scan_rows,
 };
 
+use crate::HubError;
 use crate::error::Result;
 use crate::hub::Hub;
 
@@ -16,6 +18,7 @@ impl Hub {
     /// Removes a connection that is stopped.
     pub(super) async fn forget(&self, id: ConnectionId) -> Result<()> {
         let (store, prefix) = (&self.inner.store, id.as_bytes());
+        self.fail_handoffs_of(id).await?;
         self.forget_links(id).await?;
         self.forget_conflicts(id).await?;
         self.forget_letters(id).await?;
@@ -34,7 +37,39 @@ impl Hub {
         })
         .await?;
         self.forget_context(id);
-        Ok(())
+        // What was offered until this moment.
+        self.fail_handoffs_of(id).await
+    }
+
+    /// Handoffs that this connection was to carry out come to nothing now, not at their deadline.
+    async fn fail_handoffs_of(&self, id: ConnectionId) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = scan_rows::<HandoffDeadlines>(&self.inner.store, &[], after.as_deref(), AT_ONCE)?;
+            for (_, handoff) in page.rows.iter().filter_map(|(key, _)| HandoffDeadlines::due(key)) {
+                let meeting = read::<Handoffs>(&self.inner.store, &handoff)?.and_then(|row| row.value.meeting);
+                if meeting.is_some_and(|meeting| meeting.connection_id == id) {
+                    self.fail_without_connection(handoff).await?;
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn fail_without_connection(&self, handoff: HandoffId) -> Result<()> {
+        let step = Step::Fail { why: "the connection that was to carry it out was deleted".to_owned() };
+        let failed = self.transact(|tx| {
+            let why = Evidence { rule: "connection deleted".to_owned(), detail: "it cannot be carried out any more".to_owned() };
+            self.take_step(&mut self.people(tx), handoff, &step, None, why).map(drop)
+        });
+        match failed.await {
+            // It was over before, or its enquiry is gone.
+            Err(HubError::Conflict { .. } | HubError::NotFound { .. }) => Ok(()),
+            other => other,
+        }
     }
 
     async fn forget_links(&self, id: ConnectionId) -> Result<()> {

@@ -39,7 +39,7 @@ impl Hub {
     }
 }
 
-pub(super) fn check_schema(schema: &Value, value: &Value, pointer: &str) -> Result<()> {
+pub(crate) fn check_schema(schema: &Value, value: &Value, pointer: &str) -> Result<()> {
     let errors = schema_errors(schema, value, pointer);
     if errors.is_empty() { Ok(()) } else { Err(HubError::Invalid { errors }) }
 }

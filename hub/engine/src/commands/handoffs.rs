@@ -44,7 +44,12 @@ impl Hub {
     pub async fn create_handoff(&self, enquiry: EnquiryId, new: NewHandoff) -> Result<Stored<Handoff>> {
         check_form(&new, self.now())?;
         let subject = self.enquiry(enquiry)?.value;
-        let meeting = new.meeting.as_ref().map(|meeting| self.meeting(&subject, &new, meeting)).transpose()?;
+        let meeting = match (&new.meeting, new.call) {
+            (Some(_), Some(_)) => return Err(HubError::invalid("/meeting", "a call that goes along is where it is: leave this out")),
+            (Some(meeting), None) => Some(self.meeting(&subject, &new, meeting)?),
+            (None, Some(call)) => Some(self.call_to_send(enquiry, call, new.to.as_ref().map(Receiver::name).unwrap_or_default())?),
+            (None, None) => None,
+        };
         let deed = self.deed(&new, meeting.as_ref())?;
         let id = HandoffId::from_bytes(fresh());
         self.transact(|tx| self.offer_in(tx, enquiry, id, &new, meeting.as_ref(), &deed)).await?;
@@ -64,6 +69,11 @@ impl Hub {
         meeting: Option<&Meeting>,
         deed: &Deed,
     ) -> Result<()> {
+        if let Some(meeting) = meeting {
+            // Deleted this very moment, it would take the order with it and leave the offer.
+            let here = tx.get::<Connections>(&meeting.connection_id)?.is_some();
+            here.then_some(()).ok_or_else(|| HubError::invalid("/meeting/connection_id", "the connection was deleted meanwhile"))?;
+        }
         let mut people = self.people(tx);
         let subject = people.tx.get::<Enquiries>(&enquiry)?.ok_or_else(|| HubError::not_found("enquiry", enquiry))?.value;
         if !subject.status.is_live() {
@@ -82,6 +92,7 @@ impl Hub {
             by: new.by.clone(),
             to: new.to.clone(),
             meeting: meeting.cloned(),
+            call: new.call,
             at: new.at,
             deadline: new.deadline_seconds.map(|seconds| from.plus_millis(i64::from(seconds) * 1000)),
             presented: new.fencing_token,
@@ -166,7 +177,11 @@ impl Hub {
         })
         .await?;
         self.inner.watchdog.wake();
-        self.handoff(id)
+        let answered = self.handoff(id)?;
+        if let Some(meeting) = &answered.value.meeting {
+            self.wake_dispatcher(meeting.connection_id);
+        }
+        Ok(answered)
     }
 
     /// Where the customer is to be met, with what was left out filled in.
@@ -214,6 +229,10 @@ impl Hub {
         if let Some(invite) = &new.invite {
             self.check_invite(meeting, invite)?;
             return Ok(Deed::Invite(invite.clone()));
+        }
+        if new.call.is_some() {
+            // It is sent by the step that hands the enquiry on.
+            return Ok(Deed::Nothing);
         }
         if new.kind == HandoffKind::ChannelSwitch {
             // The customer hears of it otherwise: an agent reads a code out, a page shows a link.

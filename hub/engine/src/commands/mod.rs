@@ -35,7 +35,7 @@ use crate::error::Result;
 use crate::hub::{PageOf, Paging};
 use crate::{HubError, hub::Hub};
 
-pub(crate) use connection_rules::schema_errors;
+pub(crate) use connection_rules::{check_schema, schema_errors};
 pub(crate) use enquiries::changed_fields;
 pub use operations::NewAuditEntry;
 pub(crate) use policies::stored_policies;

@@ -1,6 +1,6 @@
 //! What a channel shows of a handoff without anybody asking: the customer came, the call was answered, the call failed.
 
-use throughline_domain::handoff::Step;
+use throughline_domain::handoff::{Step, shown_by_moved_call};
 use throughline_schemas::interaction::CallPhase;
 use throughline_schemas::{CallFacts, Channel, Content, Direction, Evidence, Handoff, HandoffKind, Interaction};
 use throughline_store::tables::Handoffs;
@@ -28,6 +28,12 @@ impl Hub {
 
 /// What an interaction means for a handoff whose enquiry and channel it has.
 fn shown_by(interaction: &Interaction, handoff: &Handoff) -> Option<Step> {
+    if handoff.call.is_some() {
+        return match &interaction.fact.content {
+            Content::Call(call) if handoff.call == Some(interaction.id) => shown_by_moved_call(call, handoff),
+            _ => None,
+        };
+    }
     // A call that was under way already is not the one that was asked for.
     if interaction.accepted_at < handoff.at.unwrap_or(handoff.offered_at) {
         return None;

@@ -3,6 +3,7 @@
 //! An enquiry's owner and fencing token are in its own row, so whoever races for it collides there. What has a deadline is a row that
 //! the watchdog reads; what must be done at a silo is a delivery. Nothing of it is in memory only.
 
+mod along;
 mod arrival;
 mod gather;
 mod views;
@@ -87,6 +88,7 @@ impl Hub {
         let outcome = in_words(&done.handoff, &done.ownership);
         people.decide(decision, "handoff", &outcome, vec![why], Vec::new(), root, Some(enquiry.id), None)?;
         put_handoff(people, before, &done.handoff)?;
+        self.send_call_along(people, before, &done.handoff)?;
         log_step(people, before, &done.handoff, root, Some(decision))?;
         pass_on(people, enquiry, &done.ownership, root, decision)
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use throughline_domain::handoff::HandoffPolicy;
-use throughline_schemas::{Channel, ConnectionId, EnquiryId, HandoffKind, HandoffState, Receiver, Timestamp};
+use throughline_schemas::{Channel, ConnectionId, EnquiryId, HandoffKind, HandoffState, InteractionId, Receiver, Timestamp};
 
 /// An enquiry to be handed on.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,10 @@ pub struct NewHandoff {
     /// Where the customer is to be met: for a channel switch, a callback, or an escalation to a call.
     #[serde(default)]
     pub meeting: Option<NewMeeting>,
+    /// The call under way that goes along, an interaction of this enquiry: it is sent to the phone of who takes the enquiry. A cold
+    /// transfer to an agent sends it at once, everything else when it is accepted.
+    #[serde(default)]
+    pub call: Option<InteractionId>,
     /// When the customer is to be called; only for a callback.
     #[serde(default)]
     pub at: Option<Timestamp>,

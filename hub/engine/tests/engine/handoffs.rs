@@ -12,31 +12,31 @@ use throughline_store::{MemoryDisk, Options, Store};
 use crate::scripted::Fault;
 use crate::support::{World, error, item, mail, until};
 
-const NUMBER: &str = "+447700900123";
+pub(crate) const NUMBER: &str = "+447700900123";
 
 /// A customer's mail became an enquiry that ann owns.
-async fn owned_by_ann(world: &World) -> (ConnectionId, Enquiry) {
+pub(crate) async fn owned_by_ann(world: &World) -> (ConnectionId, Enquiry) {
     let id = world.connect("desk", json!({})).await;
     world.take(id, vec![mail("m", "ada@example.com", "Late order", world.clock.now())]).await;
     let enquiry = world.enquiries().remove(0);
     (id, world.hub.assign_enquiry(enquiry.id, Some("ann".to_owned())).await.unwrap().value)
 }
 
-async fn offer(world: &World, enquiry: EnquiryId, new: Value) -> Result<Handoff, HubError> {
+pub(crate) async fn offer(world: &World, enquiry: EnquiryId, new: Value) -> Result<Handoff, HubError> {
     let mut all = json!({"by": "ann"});
     all.as_object_mut().unwrap().extend(new.as_object().unwrap().clone());
     Ok(world.hub.create_handoff(enquiry, serde_json::from_value(all).unwrap()).await?.value)
 }
 
-fn answer(by: &str, token: u64) -> HandoffAnswer {
+pub(crate) fn answer(by: &str, token: u64) -> HandoffAnswer {
     HandoffAnswer { by: by.to_owned(), fencing_token: token, acknowledge_briefing: true, why: None }
 }
 
-fn handoff(world: &World, id: HandoffId) -> Handoff {
+pub(crate) fn handoff(world: &World, id: HandoffId) -> Handoff {
     world.hub.handoff(id).unwrap().value
 }
 
-fn enquiry(world: &World, id: EnquiryId) -> Enquiry {
+pub(crate) fn enquiry(world: &World, id: EnquiryId) -> Enquiry {
     world.hub.enquiry(id).unwrap().value
 }
 
@@ -45,7 +45,14 @@ fn kinds(world: &World, after: u64) -> Vec<&'static str> {
 }
 
 /// A call as the PBX tells of it, of the customer's number, with what more there is.
-fn call_with(world: &World, key: &str, version: &str, direction: &str, token: &str, call: Value) -> throughline_schemas::connector::Item {
+pub(crate) fn call_with(
+    world: &World,
+    key: &str,
+    version: &str,
+    direction: &str,
+    token: &str,
+    call: Value,
+) -> throughline_schemas::connector::Item {
     let mut content = json!({"kind": "call"});
     content.as_object_mut().unwrap().extend(call.as_object().unwrap().clone());
     let data = json!({

@@ -6,6 +6,7 @@ mod contract;
 mod deletions;
 mod desk;
 mod flows;
+mod handoff_calls;
 mod handoff_race;
 mod handoffs;
 mod identity;

@@ -153,6 +153,11 @@ pub(crate) fn version_of(name: &str, version: &str) -> InstalledPlugin {
                 "input": {"type": "object", "required": ["customer", "agent"], "properties": {"customer": {"type": "string", "minLength": 3}}},
                 "output": {},
             },
+            "redirect": {
+                "summary": "sends a call to an agent's phone",
+                "input": {"type": "object", "required": ["call", "agent"], "properties": {"agent": {"type": "string", "maxLength": 80}}},
+                "output": {},
+            },
         },
     });
     let exports = ["source", "sink", "webhook", "listener", "channel"];

@@ -8,6 +8,7 @@ pub(crate) mod connection_upkeep;
 pub(crate) mod csv;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod handoff;
 pub(crate) mod identity;
 pub(crate) mod identity_review;
 pub(crate) mod kit;
