@@ -6,6 +6,7 @@ use serde_json::Value;
 use throughline_schemas::Classification;
 
 use super::ROOTS;
+use super::cron::Timing;
 use super::expression::{Expression, ExpressionError};
 use super::spec::{Action, FieldRecord, FlowSpec, OnError, Retry, Step, Trigger};
 use super::template::Template;
@@ -30,6 +31,8 @@ pub struct SpecError {
 /// A flow ready to run.
 #[derive(Debug)]
 pub struct Program {
+    /// When it starts by the clock, if it does.
+    pub timing: Option<Timing>,
     /// What must be true for it to start.
     pub condition: Option<Expression>,
     /// What is done, in order, with jumps.
@@ -95,6 +98,15 @@ pub enum Act {
     Emit(String, Template),
     /// Have a connection's plugin do this, with this input.
     Call(String, String, Template),
+    /// Hand the enquiry on.
+    Handoff {
+        /// What is handed on, and how.
+        what: Template,
+        /// The connection where the customer is to be met.
+        connection: Option<String>,
+        /// Go on only when it is over.
+        waits: bool,
+    },
 }
 
 impl Act {
@@ -108,6 +120,7 @@ impl Act {
             Self::Wait(_) => "wait",
             Self::Emit(..) => "emit",
             Self::Call(..) => "call",
+            Self::Handoff { .. } => "handoff",
         }
     }
 
@@ -119,7 +132,8 @@ impl Act {
             | Self::Write(_, template)
             | Self::SetContext(template, _)
             | Self::Emit(_, template)
-            | Self::Call(_, _, template) => Some(template),
+            | Self::Call(_, _, template)
+            | Self::Handoff { what: template, .. } => Some(template),
             Self::Wait(_) => None,
         }
     }
@@ -133,6 +147,7 @@ impl Program {
     pub fn compile(spec: &FlowSpec) -> Result<Self, Vec<SpecError>> {
         let mut compiler = Compiler { errors: Vec::new(), out: Vec::new(), connections: BTreeSet::new(), names: Vec::new(), steps: 0 };
         compiler.trigger(&spec.trigger);
+        let timing = compiler.timing(&spec.trigger);
         let names = compiler.scope(&[]);
         let condition = spec.condition.as_ref().and_then(|source| {
             let compiled = Expression::compile(source, &names).map_err(|error| compiler.wrong_expression("/condition", &error));
@@ -146,7 +161,7 @@ impl Program {
             compiler.wrong("/steps", &format!("a flow has at most {MOST_STEPS} steps; this has {}", compiler.steps));
         }
         if compiler.errors.is_empty() {
-            Ok(Self { condition, instructions: compiler.out, connections: compiler.connections })
+            Ok(Self { timing, condition, instructions: compiler.out, connections: compiler.connections })
         } else {
             Err(compiler.errors)
         }
@@ -174,11 +189,17 @@ impl Compiler {
         match trigger {
             Trigger::Change(kinds) if kinds.is_empty() => self.wrong("/trigger/change", "name at least one kind of change"),
             Trigger::Field { names, .. } if names.is_empty() => self.wrong("/trigger/field/names", "name at least one field"),
-            Trigger::Schedule { every_seconds } if !(60..=31_536_000).contains(every_seconds) => {
-                self.wrong("/trigger/schedule/every_seconds", "from 60 seconds to a year");
-            }
             _ => {}
         }
+    }
+
+    fn timing(&mut self, trigger: &Trigger) -> Option<Timing> {
+        let Trigger::Schedule(schedule) = trigger else { return None };
+        let wrong = |(field, detail): (&str, String)| {
+            let pointer = format!("/trigger/schedule/{field}");
+            self.wrong(pointer.trim_end_matches('/'), &detail);
+        };
+        Timing::of(schedule).map_err(wrong).ok()
     }
 
     fn scope(&self, items: &[String]) -> Vec<String> {
@@ -317,6 +338,15 @@ impl Compiler {
                 let input = self.template(&call.input, &format!("{pointer}/input"), names)?;
                 Some(Act::Call(call.connection.clone(), call.action.clone(), input))
             }
+            Action::Handoff(handoff) => {
+                let connection = handoff.meeting.as_ref().map(|meeting| meeting.connection.clone());
+                self.connections.extend(connection.clone());
+                let mut value = serde_json::to_value(handoff).unwrap_or_default();
+                if let Some(fields) = value.as_object_mut() {
+                    fields.remove("wait");
+                }
+                Some(Act::Handoff { what: self.template(&value, pointer, names)?, connection, waits: handoff.wait })
+            }
             Action::Branch(_) | Action::ForEach(_) => None,
         }
     }
@@ -332,6 +362,7 @@ const fn word(action: &Action) -> &'static str {
         Action::ForEach(_) => "for_each",
         Action::Emit(_) => "emit",
         Action::Call(_) => "call",
+        Action::Handoff(_) => "handoff",
     }
 }
 
@@ -342,57 +373,4 @@ fn is_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn errors(spec: Value) -> Vec<(String, String)> {
-        let spec: FlowSpec = serde_json::from_value(spec).unwrap();
-        Program::compile(&spec).map(|_| ()).unwrap_err().into_iter().map(|error| (error.pointer, error.detail)).collect()
-    }
-
-    fn flow(steps: Value) -> Value {
-        json!({"trigger": {"change": ["enquiry.opened"]}, "steps": steps})
-    }
-
-    #[test]
-    fn everything_wrong_is_named_with_its_place() {
-        let steps = json!([
-            {"name": "a", "do": {"emit": {"type": "x", "data": {"order": "{{ enqiry.reason }}"}}}},
-            {"name": "a", "do": {"wait": {"seconds": 0}}},
-            {"name": "B", "do": {"branch": {"if": "1 ==", "then": [{"name": "c", "do": {"set_context": {"variables": {"v": {"value": "{{ 1 + }}"}}}}}]}}},
-            {"name": "d", "do": {"for_each": {"in": "[1]", "as": "event", "at_most": 0, "steps": [
-                {"name": "e", "do": {"write": {"to": "enquiry", "fields": {"colour": "red"}}}, "retry": {"attempts": 0}}]}}},
-        ]);
-        let found = errors(flow(steps));
-        let pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
-        assert_eq!(
-            pointers,
-            [
-                "/steps/0/do/emit/data/order",
-                "/steps/1/name",
-                "/steps/1/do/wait/seconds",
-                "/steps/2/name",
-                "/steps/2/do/branch/if",
-                "/steps/2/do/branch/then/0/do/set_context/variables/v/value",
-                "/steps/3/do/for_each/as",
-                "/steps/3/do/for_each/at_most",
-                "/steps/3/do/for_each/steps/0/retry",
-                "/steps/3/do/for_each/steps/0/do/write/fields/colour",
-            ]
-        );
-        assert!(found[0].1.starts_with("line 1, column 4: "), "{}", found[0].1);
-    }
-
-    #[test]
-    fn flows_are_bounded() {
-        let many: Vec<Value> = (0..101).map(|index| json!({"name": format!("s{index}"), "do": {"wait": {"seconds": 1}}})).collect();
-        assert_eq!(errors(flow(Value::from(many)))[0].0, "/steps");
-        assert_eq!(errors(flow(json!([])))[0].0, "/steps");
-        let mut nested = json!([{"name": "inner", "do": {"wait": {"seconds": 1}}}]);
-        for depth in 0..5 {
-            nested = json!([{"name": format!("n{depth}"), "do": {"branch": {"if": "true", "then": nested}}}]);
-        }
-        assert!(errors(flow(nested))[0].1.contains("nested"));
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! it together with the machine.
 
 mod compile;
+mod cron;
 pub mod expression;
 mod machine;
 mod redact;
@@ -12,11 +13,12 @@ mod spec;
 mod template;
 
 pub use compile::{Act, Instruction, Program, SpecError, Todo};
+pub use cron::{Cron, Timing};
 pub use machine::{Advance, Evaluate, Failure, Frame, Machine, Verdict};
 pub use redact::Redactor;
 pub use spec::{
-    Action, BranchSpec, CallSpec, EmitSpec, FieldRecord, FlowSpec, ForEachSpec, History, OnError, Retry, SendSpec, SetContextSpec, Step,
-    Trigger, VariableSpec, WaitSpec, WriteSpec,
+    Action, BranchSpec, CallSpec, EmitSpec, FieldRecord, FlowSpec, ForEachSpec, HandoffSpec, History, InviteSpec, MeetingSpec, OnError,
+    Retry, ScheduleSpec, SendSpec, SetContextSpec, Step, Trigger, VariableSpec, WaitSpec, WriteSpec,
 };
 pub use template::Template;
 

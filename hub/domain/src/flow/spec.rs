@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use throughline_schemas::Classification;
+use throughline_schemas::{Channel, Classification, HandoffKind, Receiver};
 
 /// A flow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,13 +43,26 @@ pub enum Trigger {
         names: Vec<String>,
     },
     /// The time.
-    Schedule {
-        /// Every so many seconds, a minute at least.
-        #[cfg_attr(feature = "schema", schemars(range(min = 60, max = 31_536_000)))]
-        every_seconds: u64,
-    },
+    Schedule(ScheduleSpec),
     /// Somebody posts to `/v1/flows/{id}/trigger`; the body is `input`.
     Webhook {},
+}
+
+/// When a schedule comes: `every_seconds`, or `cron` with a `time_zone`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// Every so many seconds, a minute at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 60, max = 31_536_000)))]
+    pub every_seconds: Option<u64>,
+    /// Minute, hour, day, month and weekday as cron writes them: `30 9 * * mon-fri`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Whose clock `cron` goes by, as the IANA database names it: `Europe/Berlin`. UTC if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
 /// What has fields.
@@ -152,6 +165,8 @@ pub enum Action {
     Emit(EmitSpec),
     /// Have a connection's plugin carry out an action.
     Call(CallSpec),
+    /// Hand the event's enquiry on.
+    Handoff(HandoffSpec),
 }
 
 /// A message to be sent.
@@ -275,4 +290,71 @@ pub struct CallSpec {
     /// Its input.
     #[serde(default)]
     pub input: Value,
+}
+
+/// An enquiry to be handed on: as `POST /v1/enquiries/{id}/handoffs` takes it, offered by the flow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HandoffSpec {
+    /// What is passed on, and how.
+    pub kind: HandoffKind,
+    /// Whom to; not for a channel switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Receiver>,
+    /// Where the customer is to be met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meeting: Option<MeetingSpec>,
+    /// The call under way that goes along: an interaction's id, as `{{ interaction.id }}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// When the customer is to be called (RFC 3339); only for a callback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// What the customer is sent; only for a channel switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invite: Option<InviteSpec>,
+    /// A word to the receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// How long it holds, in seconds; the brand's policy if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 31_536_000)))]
+    pub deadline_seconds: Option<u32>,
+    /// Go on only when it is over: `steps.<name>` then has `state`, `outcome` and `accepted_by`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wait: bool,
+}
+
+/// Where a customer is to be met.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MeetingSpec {
+    /// The connection's name.
+    pub connection: String,
+    /// The kind of channel; the connection's first if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
+    /// The customer's address there; the one known if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// What a customer is sent who is to come to another channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct InviteSpec {
+    /// What is written. `{link}` and `{token}`, in single braces, are replaced when it is sent.
+    pub text: String,
+    /// The subject, where the channel has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Our address to send from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The page to come to, with `{token}` in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use throughline_domain::continuity::token::{TokenClaims, TokenForm};
 use throughline_domain::handoff::{LONGEST_NAME, LONGEST_SECONDS, Offer, Step, is_name, offer};
 use throughline_schemas::{
-    Channel, Enquiry, EnquiryId, Evidence, Handoff, HandoffId, HandoffKind, IdentityType, Meeting, Receiver, Timestamp,
+    Channel, ConnectionId, Enquiry, EnquiryId, Evidence, Handoff, HandoffId, HandoffKind, IdentityType, Meeting, Receiver, Timestamp,
 };
 use throughline_store::tables::{
     Connections, Deliveries, Delivery, DeliveryKey, DeliveryWork, Enquiries, Handoffs, HandoffsByEnquiry, Tx, read,
@@ -39,36 +39,56 @@ enum Deed {
     Invite(NewInvite),
 }
 
+/// An offer that was checked: where the customer is to be met, and what must be done for that.
+pub(crate) struct PreparedHandoff {
+    meeting: Option<Meeting>,
+    deed: Deed,
+}
+
+impl PreparedHandoff {
+    /// Whose dispatcher has work by it.
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        self.meeting.as_ref().map(|meeting| meeting.connection_id)
+    }
+}
+
 impl Hub {
     /// Offers an enquiry to somebody, or its customer another channel.
     pub async fn create_handoff(&self, enquiry: EnquiryId, new: NewHandoff) -> Result<Stored<Handoff>> {
-        check_form(&new, self.now())?;
-        let subject = self.enquiry(enquiry)?.value;
-        let meeting = match (&new.meeting, new.call) {
-            (Some(_), Some(_)) => return Err(HubError::invalid("/meeting", "a call that goes along is where it is: leave this out")),
-            (Some(meeting), None) => Some(self.meeting(&subject, &new, meeting)?),
-            (None, Some(call)) => Some(self.call_to_send(enquiry, call, new.to.as_ref().map(Receiver::name).unwrap_or_default())?),
-            (None, None) => None,
-        };
-        let deed = self.deed(&new, meeting.as_ref())?;
+        let prepared = self.prepare_handoff(enquiry, &new)?;
         let id = HandoffId::from_bytes(fresh());
-        self.transact(|tx| self.offer_in(tx, enquiry, id, &new, meeting.as_ref(), &deed)).await?;
+        self.transact(|tx| self.offer_in(tx, enquiry, id, &new, &prepared)).await?;
         self.inner.watchdog.wake();
-        if let Some(meeting) = &meeting {
-            self.wake_dispatcher(meeting.connection_id);
+        if let Some(connection) = prepared.connection() {
+            self.wake_dispatcher(connection);
         }
         self.handoff(id)
     }
 
-    fn offer_in(
+    /// Checks an offer as far as that is possible outside of a unit of work.
+    pub(crate) fn prepare_handoff(&self, enquiry: EnquiryId, new: &NewHandoff) -> Result<PreparedHandoff> {
+        check_form(new, self.now())?;
+        let subject = self.enquiry(enquiry)?.value;
+        let meeting = match (&new.meeting, new.call) {
+            (Some(_), Some(_)) => return Err(HubError::invalid("/meeting", "a call that goes along is where it is: leave this out")),
+            (Some(meeting), None) => Some(self.meeting(&subject, new, meeting)?),
+            (None, Some(call)) => Some(self.call_to_send(enquiry, call, new.to.as_ref().map(Receiver::name).unwrap_or_default())?),
+            (None, None) => None,
+        };
+        let deed = self.deed(new, meeting.as_ref())?;
+        Ok(PreparedHandoff { meeting, deed })
+    }
+
+    /// Makes an offer within `tx`.
+    pub(crate) fn offer_in(
         &self,
         tx: &mut Tx,
         enquiry: EnquiryId,
         id: HandoffId,
         new: &NewHandoff,
-        meeting: Option<&Meeting>,
-        deed: &Deed,
+        prepared: &PreparedHandoff,
     ) -> Result<()> {
+        let PreparedHandoff { meeting, deed } = prepared;
         if let Some(meeting) = meeting {
             // Deleted this very moment, it would take the order with it and leave the offer.
             let here = tx.get::<Connections>(&meeting.connection_id)?.is_some();
@@ -91,7 +111,7 @@ impl Hub {
             kind: new.kind,
             by: new.by.clone(),
             to: new.to.clone(),
-            meeting: meeting.cloned(),
+            meeting: meeting.clone(),
             call: new.call,
             at: new.at,
             deadline: new.deadline_seconds.map(|seconds| from.plus_millis(i64::from(seconds) * 1000)),
@@ -208,7 +228,7 @@ impl Hub {
         Ok(Meeting { channel, connection_id: id, address })
     }
 
-    fn known_address(&self, enquiry: &Enquiry, channel: Channel, connection: throughline_schemas::ConnectionId) -> Result<String> {
+    fn known_address(&self, enquiry: &Enquiry, channel: Channel, connection: ConnectionId) -> Result<String> {
         let kind = super::conversations::identity_type(channel);
         let root = self.root(enquiry.profile_id)?.unwrap_or(enquiry.profile_id);
         let profile = self.profile(root)?.value;

@@ -8,7 +8,7 @@ use throughline_domain::flow::{FlowSpec, Program, Trigger};
 use throughline_schemas::{FlowId, RunId, Timestamp};
 use throughline_store::tables::{
     FlowRecord, FlowSchedule, FlowSchedules, FlowVersionRecord, FlowVersions, Flows, PinnedConnection, Row, RunRecord, RunState, RunSteps,
-    RunSummary, Runs, RunsByFlow, forget_rows, leading_id, read, scan_rows,
+    RunSummary, Runs, RunsByFlow, Tx, forget_rows, leading_id, read, scan_rows,
 };
 
 use super::settle::make_due;
@@ -121,7 +121,10 @@ impl Hub {
                 }
                 tx.put::<FlowVersions>(&(id, version), &record)?;
             }
-            self.schedule(tx, id, version, earlier.is_none().then_some(&draft), now)?;
+            match earlier {
+                Some(_) => schedule(tx, id, &self.flow_version_live(id, version)?.program, now)?,
+                None => schedule(tx, id, &program, now)?,
+            }
             row.value.published = Some(version);
             row.value.updated_at = now;
             Ok(tx.put::<Flows>(&id, &row.value)?)
@@ -129,29 +132,6 @@ impl Hub {
         .await?;
         self.flows_changed();
         self.flow(id)
-    }
-
-    /// A schedule begins to count when it is published.
-    fn schedule(
-        &self,
-        tx: &mut throughline_store::tables::Tx,
-        id: FlowId,
-        version: u32,
-        draft: Option<&FlowSpec>,
-        now: Timestamp,
-    ) -> Result<()> {
-        let trigger = match draft {
-            Some(spec) => spec.trigger.clone(),
-            None => self.flow_version_live(id, version)?.record.spec.trigger.clone(),
-        };
-        match trigger {
-            Trigger::Schedule { every_seconds } => {
-                let next_at = now.plus_millis(i64::try_from(every_seconds).unwrap_or(i64::MAX).saturating_mul(1000));
-                tx.put::<FlowSchedules>(&id, &FlowSchedule { next_at })?;
-            }
-            _ => tx.delete::<FlowSchedules>(&id),
-        }
-        Ok(())
     }
 
     /// The published versions, oldest first.
@@ -289,6 +269,15 @@ impl Hub {
             updated_at: record.updated_at,
         })
     }
+}
+
+/// A schedule begins to count when it is published.
+fn schedule(tx: &mut Tx, id: FlowId, program: &Program, now: Timestamp) -> Result<()> {
+    match &program.timing {
+        Some(timing) => tx.put::<FlowSchedules>(&id, &FlowSchedule { next_at: timing.next_after(now) })?,
+        None => tx.delete::<FlowSchedules>(&id),
+    }
+    Ok(())
 }
 
 fn show_run(id: RunId, run: RunRecord) -> RunView {

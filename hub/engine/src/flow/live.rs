@@ -52,7 +52,7 @@ impl Live {
                         changed.iter().filter_map(|name| name.as_str()).any(|name| names.iter().any(|wanted| wanted == name))
                     })
             }
-            Trigger::Schedule { .. } | Trigger::Webhook {} => false,
+            Trigger::Schedule(_) | Trigger::Webhook {} => false,
         }
     }
 }

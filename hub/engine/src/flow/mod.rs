@@ -7,6 +7,7 @@
 mod commands;
 mod dry_run;
 mod facts;
+mod handoffs;
 mod history;
 mod live;
 mod runner;
@@ -14,6 +15,8 @@ mod settle;
 mod steps;
 mod trigger;
 mod views;
+
+pub(crate) use handoffs::go_on_after;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -10,6 +10,7 @@ use throughline_store::tables::{Row, RunRecord, RunState, Runs, RunsDue, read, s
 use tokio::task::JoinSet;
 
 use super::facts::{Facts, Subject};
+use super::handoffs::with_connection;
 use super::live::Live;
 use super::settle::{Attempt, Outcome};
 use super::steps::{StepError, kept_input};
@@ -155,6 +156,9 @@ impl Hub {
             attempt.input = json!({ "seconds": seconds });
             return self.flow_wait(&attempt, seconds).await;
         }
+        if let (Act::Handoff { waits: true, .. }, Some(intent)) = (&todo.act, &run.value.intent) {
+            return self.flow_after_handoff(attempt, intent).await;
+        }
         facts.within(&todo.items);
         let input = match &run.value.intent {
             Some(intent) => Ok(intent.clone()),
@@ -167,6 +171,10 @@ impl Hub {
         attempt.input = kept_input(&redactor, &todo.act, &input);
         match &todo.act {
             Act::Call(connection, action, _) => self.flow_call(attempt, live, connection, action, input).await,
+            Act::Handoff { connection: Some(name), .. } => match self.pinned_connection(live, name) {
+                Ok(id) => self.flow_inner_step(attempt, &with_connection(input, id)).await,
+                Err(error) => self.settle_failure(attempt, &error).await,
+            },
             _ => self.flow_inner_step(attempt, &input).await,
         }
     }

@@ -1,7 +1,7 @@
 //! What came of a step, in one commit: its effect, its journal entry, and the run's next state.
 
 use serde_json::{Value, json};
-use throughline_domain::flow::{Machine, Redactor, Todo, Verdict};
+use throughline_domain::flow::{Act, Machine, Redactor, Todo, Verdict};
 use throughline_schemas::{Cause, Change, ChangeKind, RunId, Timestamp};
 use throughline_store::tables::{Present, Row, RunRecord, RunState, RunStep, RunSteps, RunSummary, Runs, RunsByFlow, RunsDue, Tx};
 
@@ -94,12 +94,18 @@ impl Hub {
                         return Err(error);
                     }
                 };
-                self.note_done(tx, &attempt, &mut run, &effect.output)?;
+                match attempt.todo.act {
+                    Act::Handoff { waits: true, .. } => self.await_handoff(tx, &attempt, run, &effect.output)?,
+                    _ => self.note_done(tx, &attempt, &mut run, &effect.output)?,
+                }
                 Ok(effect.wake)
             })
             .await;
         match (done, refused) {
             (Ok(wake), _) => {
+                if matches!(attempt.todo.act, Act::Handoff { .. }) {
+                    self.inner.watchdog.wake();
+                }
                 if let Some(connection) = wake {
                     self.wake_dispatcher(connection);
                 }

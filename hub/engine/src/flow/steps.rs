@@ -106,6 +106,7 @@ impl Hub {
                 tx.log(&change)?;
                 Ok(Effect::of(json!({ "type": kind })))
             }
+            Act::Handoff { .. } => self.flow_handoff(tx, input, subject),
             Act::Wait(_) | Act::Call(..) => Err(HubError::Internal("this step has no effect within the hub".to_owned())),
         }
     }
@@ -138,7 +139,7 @@ impl Hub {
     }
 }
 
-fn no_record(kind: &'static str) -> HubError {
+pub(super) fn no_record(kind: &'static str) -> HubError {
     HubError::invalid("", format!("what started the run concerns no {kind}"))
 }
 
@@ -165,6 +166,12 @@ pub(super) fn kept_input(redactor: &Redactor, act: &Act, input: &Value) -> Value
         Act::Write(to, _) => json!({ "to": to, "fields": kept }),
         Act::Emit(kind, _) => json!({ "type": kind, "data": kept }),
         Act::Call(connection, action, _) => json!({ "connection": connection, "action": action, "input": kept }),
+        Act::Handoff { .. } => {
+            if let Some(text) = input.pointer("/invite/text").and_then(Value::as_str) {
+                kept["invite"]["text"] = json!(format!("[{} characters]", text.chars().count()));
+            }
+            kept
+        }
         Act::Wait(_) => kept,
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use throughline_domain::flow::{Evaluate, MAX_DEPTH, Machine, Trigger};
+use throughline_domain::flow::{Evaluate, MAX_DEPTH, Machine, Timing};
 use throughline_schemas::{Change, FlowId, RunId, Timestamp};
 use throughline_store::tables::{
     FlowCursor, FlowCursors, FlowSchedule, FlowSchedules, Flows, Present, RunRecord, RunState, RunSummary, Runs, RunsByFlow, RunsDue, Tx,
@@ -11,6 +11,7 @@ use throughline_store::tables::{
 };
 
 use super::facts::{Facts, Subject};
+use super::handoffs::ends_handoff;
 use super::live::Live;
 use crate::clock::fresh;
 use crate::error::Result;
@@ -109,6 +110,10 @@ impl Follower {
     async fn start_by_changes(&mut self, changes: Vec<(u64, Change)>) -> Result<()> {
         let flows = self.hub.enabled_flows()?;
         let mut starts = Vec::new();
+        if changes.iter().any(|(_, change)| ends_handoff(change.kind)) {
+            // A run that waited for it is due since that commit.
+            self.hub.inner.flows.due.notify_one();
+        }
         for (sequence, change) in changes {
             for flow in flows.iter().filter(|flow| flow.is_started_by(&change)) {
                 let subject = Subject { sequence: Some(sequence), change: Some(change.clone()), ..Subject::default() };
@@ -146,12 +151,12 @@ impl Follower {
     async fn start_by_time(&self) -> Result<Duration> {
         let mut next = LONGEST_SLEEP;
         for flow in self.hub.enabled_flows()?.iter() {
-            let Trigger::Schedule { every_seconds } = flow.record.spec.trigger else { continue };
+            let Some(timing) = &flow.program.timing else { continue };
             let now = self.hub.now();
             let due = read::<FlowSchedules>(&self.hub.inner.store, &flow.id)?.map(|row| row.value.next_at);
             let due = match due {
                 Some(due) if due > now => due,
-                _ => self.start_scheduled(flow, due, every_seconds, now).await?,
+                _ => self.start_scheduled(flow, due, timing, now).await?,
             };
             next = next.min(Duration::from_millis(u64::try_from(due.since(now)).unwrap_or(0).max(1)));
         }
@@ -159,8 +164,8 @@ impl Follower {
     }
 
     /// Times that were missed while the hub was down are made up for once.
-    async fn start_scheduled(&self, flow: &Live, due: Option<Timestamp>, every_seconds: u64, now: Timestamp) -> Result<Timestamp> {
-        let next_at = now.plus_millis(i64::try_from(every_seconds).unwrap_or(i64::MAX).saturating_mul(1000));
+    async fn start_scheduled(&self, flow: &Live, due: Option<Timestamp>, timing: &Timing, now: Timestamp) -> Result<Timestamp> {
+        let next_at = timing.next_after(now);
         let subject = Subject { input: json!({}), ..Subject::default() };
         let starts = due.is_some() && self.hub.meets_condition(flow, &subject);
         let start = Start { flow: flow.id, version: flow.version, depth: 1, sequence: None, change: None, input: json!({}) };

@@ -166,6 +166,9 @@ fn put_handoff(people: &mut People<'_>, before: Option<&Handoff>, after: &Handof
     } else if let Some(meeting) = &after.meeting {
         people.tx.delete::<Deliveries>(&DeliveryKey::act(meeting.connection_id, id));
     }
+    if !after.state.is_open() {
+        crate::flow::go_on_after(people.tx, id, people.now)?;
+    }
     match open.is_empty() {
         true => people.tx.delete::<OpenHandoffs>(&enquiry),
         false => people.tx.put::<OpenHandoffs>(&enquiry, &open)?,

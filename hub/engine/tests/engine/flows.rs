@@ -16,13 +16,13 @@ use crate::support::{World, error, mail};
 /// Looks until something is given up, as the paused clock has it.
 const STEPS: u32 = 10_000;
 
-struct Flowing {
-    world: World,
-    clock: Arc<Leaping>,
+pub(crate) struct Flowing {
+    pub(crate) world: World,
+    pub(crate) clock: Arc<Leaping>,
 }
 
 impl Flowing {
-    fn on(store: Store) -> Self {
+    pub(crate) fn on(store: Store) -> Self {
         let clock = Leaping::new();
         let now = clock.clone();
         let world = World::on_as(store, |mut options| {
@@ -32,14 +32,14 @@ impl Flowing {
         Self { world, clock }
     }
 
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let flowing = Self::on(Store::inline_on_memory_disk(&MemoryDisk::default(), Options::new(|| 0)).unwrap());
         flowing.world.hub.start().await.unwrap();
         flowing
     }
 
     /// A hub on what a crash left, with the same clock and silo.
-    fn again(&self, store: Store) -> Self {
+    pub(crate) fn again(&self, store: Store) -> Self {
         let now = self.clock.clone();
         let world = self.world.again_as(store, |mut options| {
             options.clock = now;
@@ -49,7 +49,7 @@ impl Flowing {
     }
 
     /// Makes a flow and publishes it.
-    async fn flow(&self, name: &str, trigger: Value, condition: Option<&str>, steps: Value) -> FlowId {
+    pub(crate) async fn flow(&self, name: &str, trigger: Value, condition: Option<&str>, steps: Value) -> FlowId {
         let spec = json!({"trigger": trigger, "condition": condition, "steps": steps});
         let made = self.world.hub.create_flow(NewFlow { name: name.to_owned(), spec, enabled: true }).await.unwrap();
         self.world.hub.publish_flow(made.value.id, None, "test").await.unwrap();
@@ -57,7 +57,7 @@ impl Flowing {
     }
 
     /// A connection that can send.
-    async fn mailbox(&self) -> ConnectionId {
+    pub(crate) async fn mailbox(&self) -> ConnectionId {
         match self.world.hub.connections(Paging { cursor: None, limit: 1 }).unwrap().items.first() {
             Some(connection) => connection.value.id,
             None => self.world.connect("mail", json!({})).await,
@@ -65,17 +65,17 @@ impl Flowing {
     }
 
     /// Opens an enquiry by mail.
-    async fn enquiry(&self, name: &str) {
+    pub(crate) async fn enquiry(&self, name: &str) {
         let connection = self.mailbox().await;
         self.world.take(connection, vec![mail(name, &format!("{name}@example.com"), name, self.clock.now())]).await;
     }
 
-    fn runs(&self, flow: FlowId) -> Vec<RunView> {
+    pub(crate) fn runs(&self, flow: FlowId) -> Vec<RunView> {
         self.world.hub.runs(flow, RunFilter::default(), Paging { cursor: None, limit: 200 }).unwrap().items
     }
 
     /// Waits until so many runs are so.
-    async fn until(&self, flow: FlowId, count: usize, state: RunState) -> Vec<RunView> {
+    pub(crate) async fn until(&self, flow: FlowId, count: usize, state: RunState) -> Vec<RunView> {
         for step in 0..STEPS {
             let found: Vec<RunView> = self.runs(flow).into_iter().filter(|run| run.state == state).collect();
             if found.len() >= count {
@@ -86,21 +86,21 @@ impl Flowing {
         panic!("{count} runs never were {state:?}: {:#?}", self.runs(flow));
     }
 
-    fn run(&self, flow: FlowId, id: RunId) -> RunView {
+    pub(crate) fn run(&self, flow: FlowId, id: RunId) -> RunView {
         self.world.hub.run(flow, id).unwrap()
     }
 
-    fn variable(&self, name: &str) -> Option<Value> {
+    pub(crate) fn variable(&self, name: &str) -> Option<Value> {
         self.world.enquiries().first()?.variables.get(name).map(|variable| variable.value.clone())
     }
 
-    fn emitted(&self) -> Vec<Value> {
+    pub(crate) fn emitted(&self) -> Vec<Value> {
         let changes = self.world.hub.changes(0, 10_000).unwrap();
         changes.into_iter().filter(|(_, change)| change.kind == ChangeKind::FlowEmitted).map(|(_, change)| change.data).collect()
     }
 }
 
-fn opened() -> Value {
+pub(crate) fn opened() -> Value {
     json!({"change": ["enquiry.opened"]})
 }
 
@@ -108,7 +108,7 @@ fn set(name: &str, variable: &str, value: Value) -> Value {
     json!({"name": name, "do": {"set_context": {"variables": {variable: {"value": value}}}}})
 }
 
-fn emit(name: &str, kind: &str, data: Value) -> Value {
+pub(crate) fn emit(name: &str, kind: &str, data: Value) -> Value {
     json!({"name": name, "do": {"emit": {"type": kind, "data": data}}})
 }
 

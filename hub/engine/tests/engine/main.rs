@@ -5,6 +5,8 @@ mod commands;
 mod contract;
 mod deletions;
 mod desk;
+mod flow_handoffs;
+mod flow_schedules;
 mod flows;
 mod handoff_calls;
 mod handoff_race;

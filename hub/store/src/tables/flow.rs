@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use throughline_domain::flow::{FlowSpec, Machine};
-use throughline_schemas::{Change, ConnectionId, FlowId, RunId, Timestamp};
+use throughline_schemas::{Change, ConnectionId, FlowId, HandoffId, RunId, Timestamp};
 
 use super::{Present, Table, key};
 
@@ -294,6 +294,26 @@ impl Table for FlowSchedules {
     type Key = FlowId;
     type Value = FlowSchedule;
     fn suffix(key: &FlowId) -> Vec<u8> {
+        key.as_bytes().to_vec()
+    }
+}
+
+/// The run that goes on when a handoff is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAwaiting {
+    /// Which run.
+    pub run: RunId,
+}
+
+/// Handoff id -> the run that waits for its end.
+pub struct RunsAwaiting;
+
+impl Table for RunsAwaiting {
+    const PREFIX: u8 = 0x74;
+    const NAME: &'static str = "runs_awaiting";
+    type Key = HandoffId;
+    type Value = RunAwaiting;
+    fn suffix(key: &HandoffId) -> Vec<u8> {
         key.as_bytes().to_vec()
     }
 }

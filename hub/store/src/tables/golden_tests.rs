@@ -183,6 +183,7 @@ fn flows() {
         "error": "refused", "at": AT, "took_ms": 2}));
     check::<RunsByFlow>(json!({"state": "failed", "finished_at": AT, "bytes": 512}));
     check::<RunsDue>(json!({}));
+    check::<RunsAwaiting>(json!({"run": id::<Value>("run")}));
 }
 
 #[test]

@@ -43,8 +43,8 @@ pub use decision::{DecisionIndex, Decisions};
 pub use delivery::{ConflictItem, Conflicts, DeadLetter, DeadLetters, Deliveries, Delivery, DeliveryKey, DeliveryWork, OpenConflicts};
 pub use enquiry::{Enquiries, EnquiriesByProfile, EnquiryTimeline, LatestEnquiries};
 pub use flow::{
-    FlowCursor, FlowCursors, FlowRecord, FlowSchedule, FlowSchedules, FlowVersionRecord, FlowVersions, Flows, PinnedConnection, RunRecord,
-    RunState, RunStep, RunSteps, RunSummary, Runs, RunsByFlow, RunsDue,
+    FlowCursor, FlowCursors, FlowRecord, FlowSchedule, FlowSchedules, FlowVersionRecord, FlowVersions, Flows, PinnedConnection,
+    RunAwaiting, RunRecord, RunState, RunStep, RunSteps, RunSummary, Runs, RunsAwaiting, RunsByFlow, RunsDue,
 };
 pub use handoff::{
     Answers, HandoffDeadlines, HandoffPolicies, Handoffs, HandoffsByEnquiry, OpenHandoff, OpenHandoffs, Unowned, WatchPlace, WatchPlaces,
